@@ -37,6 +37,8 @@ pub mod pgp_words;
 pub mod policy;
 #[doc(hidden)]
 pub mod removal_limit;
+#[doc(hidden)]
+pub mod retry;
 pub mod shared;
 #[doc(hidden)]
 pub mod store;

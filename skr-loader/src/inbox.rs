@@ -33,6 +33,7 @@ use std::path::{Path, PathBuf};
 use keystore::config::LoaderConfig;
 use keystore::durable;
 use keystore::exchange::many;
+use keystore::retry::{Backoff, Retry};
 use keystore::time::Timestamp;
 
 use crate::files::{self, FileError, Fingerprint, NamedBy};
@@ -55,8 +56,8 @@ const BATCH_FILES: usize = 64;
 /// Of these, files that do not look like an SKR, in a step in which others were due too.
 const BATCH_UNLIKELY: usize = 8;
 const BATCH_OCTETS: usize = 32 << 20;
-/// First and longest pause, in seconds, between two tries to read a file that could not be read.
-const RETRY: (u64, u64) = (1, 60);
+/// Pauses between two tries to read a file that could not be read, in seconds.
+const BACKOFF: Backoff = Backoff::new(1, 60);
 /// A file with two names is told of when it is tried again only after this pause, in seconds: a rename by link(2) and unlink(2), as SFTP
 /// servers make it, has ended by then.
 const RENAMES_LAST: u64 = 4;
@@ -90,8 +91,8 @@ pub struct Inbox {
     part_kept: bool,
     /// Files were taken out since the folder was synced.
     unsynced: bool,
-    /// Files that were read and could not be dealt with, and the pause after the last try, in seconds.
-    tries: HashMap<OsString, (Fingerprint, u64)>,
+    /// Files that were read and could not be dealt with, and the tries that failed.
+    tries: HashMap<OsString, (Fingerprint, Retry)>,
     /// Files that wait for their signature, and since when.
     unsigned: HashMap<OsString, (Fingerprint, Timestamp)>,
 }
@@ -106,7 +107,7 @@ enum Seen {
     /// It was told about, or judged and could not be moved away; looked at again when it changes.
     Left(Fingerprint),
     /// It could not be read, judged or stored, for a reason that may pass; looked at again at this time, and later and later.
-    Unreadable { at: Timestamp, pause: u64 },
+    Unreadable(Retry),
     /// It is of several zones, of which some are judged already; read again only when it changes.
     AtWork(Fingerprint),
 }
@@ -283,7 +284,7 @@ impl Inbox {
                     (now < *since || now.since(*since) >= *settle).then_some(*closed)
                 }
                 // A clock that went back must not delay it.
-                Seen::Unreadable { at, .. } => (now >= *at || at.since(now) > RETRY.1).then_some(false),
+                Seen::Unreadable(retry) => retry.is_due(now).then_some(false),
                 Seen::Ignored | Seen::Left(_) | Seen::AtWork(_) => None,
             };
             if let Some(closed) = is_due {
@@ -318,7 +319,7 @@ impl Inbox {
     #[must_use]
     pub fn waiting(&self) -> usize {
         let waits =
-            |seen: &&Seen| matches!(seen, Seen::Waiting { .. } | Seen::Unreadable { .. } | Seen::AtWork(_));
+            |seen: &&Seen| matches!(seen, Seen::Waiting { .. } | Seen::Unreadable(_) | Seen::AtWork(_));
         self.due.len() + self.files.values().filter(waits).count()
     }
 
@@ -424,12 +425,13 @@ impl Inbox {
             }
             FileOrigin::File { fingerprint, .. } => *fingerprint,
         };
-        let pause = match self.tries.get(&file.name) {
-            Some((before, pause)) if *before == fingerprint => (2 * pause).min(RETRY.1),
-            _ => RETRY.0,
+        let mut retry = match self.tries.get(&file.name) {
+            Some((before, retry)) if *before == fingerprint => *retry,
+            _ => Retry::new(BACKOFF),
         };
-        self.tries.insert(file.name.clone(), (fingerprint, pause));
-        self.files.insert(file.name.clone(), Seen::Unreadable { at: now.plus(pause), pause });
+        retry.failed(now);
+        self.tries.insert(file.name.clone(), (fingerprint, retry));
+        self.files.insert(file.name.clone(), Seen::Unreadable(retry));
         self.reasons.insert(file.name.clone(), (CheckId::SkrIo, why.to_owned()));
     }
 
@@ -547,7 +549,7 @@ impl Inbox {
                 Some(Seen::Left(print) | Seen::AtWork(print)) => {
                     files::fingerprint(&self.dir.join(&name)).is_ok_and(|now| now == *print)
                 }
-                Some(Seen::Waiting { .. } | Seen::Unreadable { .. }) | None => false,
+                Some(Seen::Waiting { .. } | Seen::Unreadable(_)) | None => false,
             };
             if !is_known {
                 self.due.add(&self.dir, name, false);
@@ -616,11 +618,12 @@ impl Inbox {
         error: FileError,
         now: Timestamp,
     ) -> Option<Look> {
-        let pause = match seen {
-            Some(Seen::Unreadable { pause, .. }) => (2 * pause).min(RETRY.1),
-            _ => RETRY.0,
+        let mut retry = match seen {
+            Some(Seen::Unreadable(retry)) => retry,
+            _ => Retry::new(BACKOFF),
         };
-        self.files.insert(name.clone(), Seen::Unreadable { at: now.plus(pause), pause });
+        let pause = retry.failed(now);
+        self.files.insert(name.clone(), Seen::Unreadable(retry));
         let was_told = self.reasons.contains_key(&name);
         if was_told || (matches!(error, FileError::Linked(_)) && pause < RENAMES_LAST) {
             return None;

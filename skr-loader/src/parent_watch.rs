@@ -17,6 +17,7 @@ mod dsync;
 mod event;
 mod hooks;
 mod note;
+mod pauses;
 mod resolver;
 mod servers;
 mod telling;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use keystore::config::zone_files::InUse;
 use keystore::config::zone_files::memory::Program;
 use keystore::config::{Config, ConfigErrors};
+use keystore::retry::Backoff;
 use keystore::time::Timestamp;
 use metrics::Metrics;
 use sd_notify::NotifyState;
@@ -24,8 +25,8 @@ const REFUSED: &str = "the configuration has errors, the old one stays in use";
 const UNREAD: &str = "the configuration cannot be read, the old one stays in use; it is tried again";
 /// Pause between two looks of [`wait`].
 const WAIT: Duration = Duration::from_millis(200);
-/// First and longest pause between two tries to read it.
-const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// Pauses between two tries to read it, in seconds.
+const BACKOFF: Backoff = Backoff::new(1, 60);
 
 /// Whether the configuration in use is the one in the file, as it was when it was last read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -240,13 +241,11 @@ impl<T: 'static> Reloader<T> {
     }
 
     fn retry(&self) {
-        let mut pause = RETRY.0;
-        loop {
-            std::thread::sleep(pause);
+        for failures in 0.. {
+            std::thread::sleep(Duration::from_secs(BACKOFF.pause(failures)));
             if self.read_once().1 != ConfigurationState::Unread {
                 break;
             }
-            pause = (2 * pause).min(RETRY.1);
         }
         self.retrying.store(false, Ordering::Relaxed);
     }

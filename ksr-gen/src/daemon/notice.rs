@@ -19,6 +19,7 @@ use keystore::config::{Config, ZoneConfig};
 use keystore::dns::Name;
 use keystore::durable;
 use keystore::outbox::{OpenRequest, read_request};
+use keystore::retry::Backoff;
 use keystore::store::digest;
 use keystore::time::Timestamp;
 
@@ -33,7 +34,7 @@ pub enum NoticeOutcome {
     Nothing,
     /// This level was told before.
     Before(Urgency),
-    /// NoticeOutcome now; the mail lies at the path.
+    /// People were told now; the mail lies at the path.
     Now(Urgency, PathBuf),
     /// The last try failed, and the next one comes later.
     Waits(Urgency),
@@ -58,10 +59,9 @@ pub enum NoticeError {
     Hook(#[from] RunError),
 }
 
-/// Seconds until a failed hook is tried again; doubled each time up to [`LONGEST_WAIT`].
+/// Pauses after a hook that failed, in seconds. A mail server that is down for the night is noticed within an hour of its return.
+const BACKOFF: Backoff = Backoff::new(FIRST_WAIT, 3600);
 const FIRST_WAIT: u64 = 60;
-/// An hour: a mail server that is down for the night is noticed within an hour of its return.
-const LONGEST_WAIT: u64 = 3600;
 
 /// Who was told what, as far as it is not in files: failures, and when to try again.
 #[derive(Debug, Default)]
@@ -116,7 +116,7 @@ impl Notices {
                 NoticeOutcome::Now(urgency, path)
             }
             Err(error) => {
-                let seconds = FIRST_WAIT.saturating_mul(1 << failures.min(6)).min(LONGEST_WAIT);
+                let seconds = BACKOFF.pause(failures);
                 let wait = Wait { failures: failures.saturating_add(1), from: now, until: now.plus(seconds) };
                 self.waits.insert(zone.name.clone(), wait);
                 if matches!(error, NoticeError::Hook(RunError::TimedOut { .. })) {

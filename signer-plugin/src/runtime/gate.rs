@@ -13,10 +13,10 @@ use std::sync::mpsc::{Receiver, TryRecvError, channel};
 
 use keystore::command::{Invocation, RunError};
 use keystore::dns::Name;
+use keystore::retry::Retry;
 use keystore::time::Timestamp;
 use keystore::{durable, store};
 
-use super::retry::Retry;
 use super::setup::ContentRules;
 use crate::zone::Zone;
 
@@ -129,7 +129,7 @@ impl Gate {
     ) -> io::Result<()> {
         let Some(waiting) = &mut self.waiting else { return Ok(()) };
         let failed = match &waiting.review {
-            Review::Failed { retry, .. } => retry.clone(),
+            Review::Failed { retry, .. } => *retry,
             _ => Retry::default(),
         };
         let (sender, outcome) = channel();

@@ -10,12 +10,12 @@ use keystore::dns::Name;
 use keystore::exchange::{Bundle, VerifiedSkr};
 use keystore::keys::files::{KeyFile, KeyFileError};
 use keystore::keys::{Dnskey, Timing};
+use keystore::retry::Retry;
 use keystore::time::Timestamp;
 use metrics::Metrics;
 use metrics::zones::KEY_STATES;
 
 use super::folders::KeyFolders;
-use super::retry::Retry;
 use super::watch::Stamp;
 use crate::signing::ZoneKey;
 
@@ -273,7 +273,7 @@ impl Keyring {
     /// The state of a private part that failed at `now`, by the state that it had.
     fn waiting(&self, key: &KeyFile, cause: String, now: Timestamp) -> PrivatePart {
         let mut retry = match self.private.get(&key.dnskey) {
-            Some(PrivatePart::Waits { retry, .. }) => retry.clone(),
+            Some(PrivatePart::Waits { retry, .. }) => *retry,
             _ => Retry::default(),
         };
         retry.failed(now);

@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 
 use keystore::policy::UNLIMITED_ZONE_TTL;
+use keystore::retry::Retry;
 use keystore::store;
 use keystore::time::Timestamp;
-
-use super::retry::Retry;
 
 /// What is noted of a zone, and what should be.
 #[derive(Debug)]
@@ -54,7 +53,9 @@ impl LargestTtl {
                 self.noted = Some(self.wanted);
                 self.retry.settled();
             }
-            Err(_) => self.retry.failed(now),
+            Err(_) => {
+                self.retry.failed(now);
+            }
         }
         written
     }

@@ -22,7 +22,6 @@ mod keyring;
 mod largest_ttl;
 mod lock;
 mod publication;
-mod retry;
 mod roll;
 mod salt;
 mod schedule;

@@ -12,13 +12,13 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::time::{Duration, Instant};
 
 use keystore::dns::Name;
+use keystore::retry::Retry;
 use keystore::shared::Shared;
 use keystore::time::Timestamp;
 use metrics::Metrics;
 
 use super::folders::KeyFolders;
 use super::lock::SignerLock;
-use super::retry::Retry;
 use super::served::SignerZone;
 use super::setup::ZoneSetup;
 use super::watch::Stamp;

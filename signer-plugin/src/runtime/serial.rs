@@ -15,9 +15,9 @@ use std::path::{Path, PathBuf};
 
 use keystore::crypto::sha256;
 use keystore::durable;
+use keystore::retry::Retry;
 use keystore::time::Timestamp;
 
-use super::retry::Retry;
 use crate::state::StateFolder;
 
 /// So many serials are reserved ahead of the one that is served.

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use keystore::exchange::bind::parse_skr;
 use keystore::exchange::{VerifiedSkr, VerifyContext, verify};
+use keystore::retry::Retry;
 use keystore::store::{self, AcceptedMark, StoreError, read_current};
 use keystore::time::Timestamp;
 
-use super::retry::Retry;
 use super::setup::ZoneSetup;
 
 /// The accepted generation in use.

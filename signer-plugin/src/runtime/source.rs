@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use keystore::retry::Retry;
 use keystore::time::Timestamp;
 
-use super::retry::Retry;
 use super::setup::ZoneSetup;
 use super::watch::Stamp;
 use crate::zone::Zone;

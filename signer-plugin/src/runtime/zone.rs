@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use keystore::config::Signing;
 use keystore::exchange::Bundle;
+use keystore::retry::Retry;
 use keystore::shared::Shared;
 use keystore::time::Timestamp;
 use metrics::Metrics;
@@ -28,7 +29,6 @@ use super::keyring::Keyring;
 #[cfg(test)]
 use super::keyring::Loader;
 use super::largest_ttl::LargestTtl;
-use super::retry::Retry;
 use super::salt::Salt;
 use super::serial::SerialFile;
 use super::served::SignerZone;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use keystore::command::RunError;
 use keystore::dns::Name;
 use keystore::exchange::Bundle;
+use keystore::retry::Backoff;
 use keystore::store::{skr_path, zone_dir};
 use keystore::time::Timestamp;
 use metrics::Metrics;
@@ -36,8 +37,8 @@ const SHORT_REFRESH: u64 = 600;
 const REFRESH_PAUSE: u64 = 5;
 /// Seconds from a forced re-import to the import of what is in force.
 const REIMPORT_PAUSE: u64 = 2;
-/// Longest pause between two retries, in seconds.
-const MAX_RETRY_PAUSE: u64 = 300;
+/// Pauses between two tries to deliver, in seconds.
+const BACKOFF: Backoff = Backoff::new(1, 300);
 /// Least number of seconds between two log lines that say why the server is not reached.
 const UNREACHABLE_LOG_PAUSE: u64 = 60;
 
@@ -465,7 +466,7 @@ impl Worker {
     ) -> Timestamp {
         self.count(zone, "failed");
         self.states.failed(&self.name, zone, one_line(why));
-        let pause = (1 << job.failures.min(16)).min(MAX_RETRY_PAUSE);
+        let pause = BACKOFF.pause(job.failures);
         job.failures = job.failures.saturating_add(1);
         tracing::error!(
             target = self.name, %zone, generation = job.in_force.generation, retry_in = pause,

@@ -10,12 +10,13 @@ use std::time::SystemTime;
 
 use keystore::config::WatchMode;
 use keystore::open::{self, OpenError};
+use keystore::retry::{Backoff, Retry};
 use keystore::time::Timestamp;
 use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind, RenameMode};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 
 /// First and longest pause between two tries to set the watch, in seconds.
-const RETRY: (u64, u64) = (1, 60);
+const BACKOFF: Backoff = Backoff::new(1, 60);
 
 /// What happened in the inbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,7 +125,7 @@ pub struct Watch {
     lost: Arc<AtomicBool>,
     watcher: Option<RecommendedWatcher>,
     folder: Option<Folder>,
-    retry: (Timestamp, u64),
+    retry: Retry,
     /// Why there is no watch, as it was told.
     trouble: Option<String>,
 }
@@ -141,7 +142,7 @@ impl Watch {
             lost,
             watcher: None,
             folder: None,
-            retry: (Timestamp::EPOCH, RETRY.0),
+            retry: Retry::new(BACKOFF),
             trouble: None,
         }
     }
@@ -171,7 +172,7 @@ impl Watch {
             Ok(folder) => folder,
             Err(error) => {
                 self.reset();
-                self.retry = (now, RETRY.0);
+                self.retry.settled();
                 return (WatchState::Down, Some(error));
             }
         };
@@ -180,22 +181,22 @@ impl Watch {
         }
         if self.mode == WatchMode::Poll {
             self.folder = Some(folder);
-            self.retry = (now, RETRY.0);
+            self.retry.settled();
             return (WatchState::New, None);
         }
         let replaced = self.folder.replace(folder) != Some(folder);
-        if !replaced && now < self.retry.0 && self.retry.0.since(now) <= RETRY.1 {
+        if !replaced && self.retry.is_waiting(now) {
             return (WatchState::Down, None);
         }
         match self.set() {
             Ok(watcher) => {
                 self.watcher = Some(watcher);
-                self.retry = (now, RETRY.0);
+                self.retry.settled();
                 (WatchState::New, None)
             }
             Err(source) => {
                 self.watcher = None;
-                self.retry = (now.plus(self.retry.1), (self.retry.1 * 2).min(RETRY.1));
+                self.retry.failed(now);
                 (WatchState::Down, Some(WatchError::Kernel { path: self.dir.clone(), source }))
             }
         }

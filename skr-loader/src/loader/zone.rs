@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use keystore::config::ZoneConfig;
 use keystore::dns::Name;
+use keystore::retry::{Backoff, Retry};
 use keystore::shared::Shared;
 use keystore::store::StoreError;
 use keystore::time::Timestamp;
@@ -14,7 +15,7 @@ use crate::report;
 use crate::store::{self, CommitError, Digest, InForce, Stored, ZoneState, history, revoked};
 
 /// First and longest pause, in seconds, between two tries to read a store that could not be read.
-const RETRY: (u64, u64) = (1, 60);
+const BACKOFF: Backoff = Backoff::new(1, 60);
 
 #[derive(Debug)]
 pub(super) struct Zone {
@@ -54,8 +55,8 @@ pub(super) struct Unread {
     what: String,
     /// What was known to be in force before. It is in force still, as far as anybody knows.
     in_force: Option<InForce>,
-    /// When it is read again, and the pause after that, in seconds.
-    retry: (Timestamp, u64),
+    /// When it is read again.
+    retry: Retry,
 }
 
 /// A store that cannot be read, at a moment when that is needed.
@@ -64,16 +65,11 @@ pub(super) struct Unread {
 pub(super) struct NotRead(String);
 
 impl Unread {
-    /// `before` is the pause that was set at the last try: they grow.
-    fn new(error: &StoreError, in_force: Option<InForce>, before: Option<u64>, now: Timestamp) -> Self {
-        let pause = before.unwrap_or(RETRY.0);
-        Self { what: error.to_string(), in_force, retry: (now.plus(pause), (2 * pause).min(RETRY.1)) }
-    }
-
-    fn is_due(&self, now: Timestamp) -> bool {
-        let (at, _) = self.retry;
-        // A clock that went back must not delay it.
-        now >= at || at.since(now) > RETRY.1
+    /// `before` has the tries that failed before this one.
+    fn new(error: &StoreError, in_force: Option<InForce>, before: Option<Retry>, now: Timestamp) -> Self {
+        let mut retry = before.unwrap_or(Retry::new(BACKOFF));
+        retry.failed(now);
+        Self { what: error.to_string(), in_force, retry }
     }
 }
 
@@ -111,10 +107,10 @@ impl Held {
         matches!(self, Self::Unread(_))
     }
 
-    /// The pause that was set when it was not read.
-    const fn pause(&self) -> Option<u64> {
+    /// The tries to read it that failed.
+    const fn retry(&self) -> Option<Retry> {
         match self {
-            Self::Unread(unread) => Some(unread.retry.1),
+            Self::Unread(unread) => Some(unread.retry),
             Self::Read { .. } => None,
         }
     }
@@ -156,7 +152,7 @@ impl Loader {
             Stored::Unread { in_force, error } => {
                 tell_unread(name, &error);
                 let in_force = in_force.or_else(|| zone.held.in_force().cloned());
-                zone.held = Held::Unread(Unread::new(&error, in_force, zone.held.pause(), now));
+                zone.held = Held::Unread(Unread::new(&error, in_force, zone.held.retry(), now));
                 self.has_trouble = true;
             }
             Stored::Read { state: found, damage } => {
@@ -184,7 +180,7 @@ impl Loader {
         if !self.has_trouble {
             return;
         }
-        let is_due = |zone: &Zone| matches!(&zone.held, Held::Unread(unread) if unread.is_due(now));
+        let is_due = |zone: &Zone| matches!(&zone.held, Held::Unread(unread) if unread.retry.is_due(now));
         let due: Vec<Name> =
             self.zones.iter().filter(|(_, zone)| is_due(zone)).map(|(name, _)| name.clone()).collect();
         for name in due {

@@ -11,20 +11,29 @@ use keystore::config::ParentConfig;
 use keystore::dns::{Name, Rtype, rdata};
 use keystore::exchange::Bundle;
 use keystore::keys::Dnskey;
+use keystore::retry::Backoff;
 use keystore::time::Timestamp;
 
 use super::ds::{DsState, DsView};
 use super::event::{DsEvent, KskNote};
+use super::pauses::Pauses;
 use super::servers::{Servers, Serves};
 use super::wish::Wish;
 use crate::ask::AskError;
 
-/// Pauses between two looks while something is on its way; the last one goes on.
-const LOOKS: [u64; 6] = [1, 2, 5, 10, 30, 60];
+/// Pauses between two looks while something is on its way.
+const LOOKS: Pauses = Pauses(&[
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(5),
+    Duration::from_secs(10),
+    Duration::from_secs(30),
+    Duration::from_secs(60),
+]);
 /// Seconds between two looks at the DS records while nothing is on its way.
 const AT_REST: u64 = 3600;
-/// First and longest pause behind a command that failed, in seconds.
-const RETRY: (u64, u64) = (60, 3600);
+/// Pauses after a command that failed, in seconds.
+const BACKOFF: Backoff = Backoff::new(60, 3600);
 
 /// The notes of the KSKs of a zone, by the RDATA of their DNSKEY records in hexadecimal. `None` = the zone was never looked at.
 pub type KskNotes = Option<BTreeMap<String, KskNote>>;
@@ -122,9 +131,9 @@ impl DsWatch {
         let mut step = HookStep::default();
         let wanted = wanted(bundle);
         let view = network.ds_view(place.zone);
-        let pause = |looks: usize| *LOOKS.get(looks).unwrap_or(&LOOKS[LOOKS.len() - 1]);
+        let pause = LOOKS.after(self.looks);
         let Some(known) = known(notes, &view, bundle, &wanted, place, &mut step) else {
-            self.due = instant + Duration::from_secs(pause(self.looks));
+            self.due = instant + pause;
             self.looks += 1;
             return step;
         };
@@ -140,7 +149,7 @@ impl DsWatch {
             let ttl = ttl.filter(|_| wish.is_some());
             let state = view.of(place.zone, &key);
             let is_at_rest = note.seen.is_some() == wish.is_some();
-            next = next.min(if is_at_rest { AT_REST } else { pause(self.looks) });
+            next = next.min(if is_at_rest { AT_REST } else { pause.as_secs() });
             if let Some(ready) =
                 note.is_ready_at(ttl).filter(|ready| *ready > place.now && note.ready.is_none())
             {
@@ -162,7 +171,7 @@ impl DsWatch {
                     break;
                 }
                 Err(error) => {
-                    next = RETRY.0.saturating_mul(1 << self.failures.min(6)).min(RETRY.1);
+                    next = BACKOFF.pause(self.failures);
                     self.failures = self.failures.saturating_add(1);
                     step.failed = Some(HookFailure { event, tag: key.tag(), error });
                     break;

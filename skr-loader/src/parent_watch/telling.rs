@@ -16,12 +16,13 @@ use std::time::{Duration, Instant};
 use keystore::dns::Name;
 
 use super::dsync::{Dsync, Receiver};
+use super::pauses::Pauses;
 use super::servers::{Servers, Serves};
 use super::wish::Wish;
 use crate::ask::{AskError, Rcode};
 
-/// Pauses between two looks at the servers; the last one goes on.
-const LOOKS: [Duration; 16] = [
+/// Pauses between two looks at the servers.
+const LOOKS: Pauses = Pauses(&[
     Duration::from_millis(50),
     Duration::from_millis(100),
     Duration::from_millis(200),
@@ -38,29 +39,29 @@ const LOOKS: [Duration; 16] = [
     Duration::from_secs(60),
     Duration::from_secs(300),
     Duration::from_secs(900),
-];
+]);
 /// Looks behind which the servers are found anew each time: servers come and go while one of them is waited for.
 const FOUND_ONCE: usize = 10;
 /// Time after which servers that give no answer are waited for no longer, where others have the records.
 const SILENCE: Duration = Duration::from_secs(30);
-/// Pauses behind a look-up that failed; the last one goes on.
-const LOOKUPS: [Duration; 6] = [
+/// Pauses behind a look-up that failed.
+const LOOKUPS: Pauses = Pauses(&[
     Duration::from_secs(1),
     Duration::from_secs(5),
     Duration::from_secs(30),
     Duration::from_secs(300),
     Duration::from_secs(900),
     Duration::from_secs(3600),
-];
-/// Pauses behind a NOTIFY that has got no answer; the last one goes on, once a day, so that a receiver that is mended is told. It ends when
+]);
+/// Pauses behind a NOTIFY that has got no answer of which the last is a day, so that a receiver that is mended is told. It ends when
 /// the DS records are what is asked for.
-const SENDS: [Duration; 5] = [
+const SENDS: Pauses = Pauses(&[
     Duration::from_secs(60),
     Duration::from_secs(300),
     Duration::from_secs(1800),
     Duration::from_secs(14_400),
     Duration::from_secs(86_400),
-];
+]);
 
 /// Who is asked and told.
 pub trait Network {
@@ -202,7 +203,7 @@ impl Telling {
                     Err(error) => {
                         self.cause = format!("the DS records of the zone cannot be had: {error}");
                         *failures += 1;
-                        return wait(pause(&LOOKUPS, *failures - 1));
+                        return wait(LOOKUPS.after(*failures - 1));
                     }
                 },
                 State::Spread { .. } => match self.spread(zone, network, now) {
@@ -223,7 +224,7 @@ impl Telling {
                         Err(error) => format!("the DSYNC records of the parent cannot be had: {error}"),
                     };
                     *failures += 1;
-                    return wait(pause(&LOOKUPS, *failures - 1));
+                    return wait(LOOKUPS.after(*failures - 1));
                 }
                 State::Send(receiver) => {
                     let receiver = receiver.clone();
@@ -237,7 +238,7 @@ impl Telling {
     fn spread(&mut self, zone: &Name, network: &dyn Network, now: Instant) -> Option<Duration> {
         let patience = SILENCE.saturating_sub(now.saturating_duration_since(self.begun));
         let State::Spread { servers, unfound, looks } = &mut self.state else { return None };
-        let wait = pause(&LOOKS, *looks);
+        let wait = LOOKS.after(*looks);
         *looks += 1;
         if servers.is_empty() || *looks > FOUND_ONCE {
             match network.servers(zone) {
@@ -292,14 +293,10 @@ impl Telling {
             Err(error) => error.to_string(),
         };
         self.cause = format!("NOTIFY(CDS) to {receiver} was not taken: {what}");
-        let pause = pause(&SENDS, self.unanswered);
+        let pause = SENDS.after(self.unanswered);
         self.unanswered += 1;
         // By then the parent may have found the records itself, and its DSYNC record may name another receiver.
         self.state = State::Compare { failures: 0 };
         Next::Wait { pause, is_unanswered: true }
     }
-}
-
-fn pause(pauses: &[Duration], turn: usize) -> Duration {
-    pauses.get(turn).or(pauses.last()).copied().unwrap_or_default()
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use keystore::dns::{Name, Rrsig, Rtype, rrsig};
 use keystore::exchange::{Bundle, TrustAnchor};
+use keystore::retry::Backoff;
 use keystore::store;
 use keystore::time::Timestamp;
 
@@ -74,7 +75,7 @@ pub(super) struct Unwritten {
 
 impl Default for Unwritten {
     fn default() -> Self {
-        Self { waiting: None, holds_content: false, retry: Retry::up_to(LONGEST), cause: None }
+        Self { waiting: None, holds_content: false, retry: Retry::new(Backoff::new(1, LONGEST)), cause: None }
     }
 }
 

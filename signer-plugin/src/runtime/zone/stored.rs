@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use keystore::dns::{Name, Rtype};
+use keystore::retry::Retry;
 use keystore::time::Timestamp;
 
 use super::{ConditionId, LOGGED_WARNINGS, ZoneRuntime};
 use crate::content::{Rebased, rebased};
 use crate::rules::DnssecRecords;
-use crate::runtime::retry::Retry;
 use crate::state::{CONTENT, CONTENT_FILES, ContentStore, StateError, StoredContent, content_aside};
 use crate::zone::{ContentChange, NodeId, Zone};
 
