@@ -264,13 +264,13 @@ where
 
 /// Detached signatures in CMS over a file, by a pinned certificate.
 pub fn cms(data: &[u8]) -> bool {
-    use keystore::crypto::cms::{Certificate, CmsError, is_whole, verify_detached};
-    static PINNED: OnceLock<Arc<Vec<Certificate>>> = OnceLock::new();
+    use keystore::crypto::cms::{CmsCertificate, CmsError, is_whole, verify_detached};
+    static PINNED: OnceLock<Arc<Vec<CmsCertificate>>> = OnceLock::new();
     let pinned = PINNED.get_or_init(|| {
-        Arc::new(Certificate::read_pem(include_bytes!("../seeds/operator.pem")).expect("a certificate"))
+        Arc::new(CmsCertificate::read_pem(include_bytes!("../seeds/operator.pem")).expect("a certificate"))
     });
     let whole = is_whole(data);
-    let _ = Certificate::read_pem(data);
+    let _ = CmsCertificate::read_pem(data);
     match verify_detached(data, SIGNED, pinned, NOW) {
         Err(error) => {
             assert_eq!(whole, error != CmsError::Syntax, "{error}");

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use keystore::dns::Name;
-use keystore::exchange::bind::SyntaxError;
+use keystore::exchange::bind::BindSyntaxError;
 use keystore::exchange::format::{self, Format};
 use keystore::exchange::{bind, knot, program_of_copy, xml};
 use keystore::output::Protected;
@@ -85,7 +85,8 @@ pub struct Converted {
 /// Converts the octets of a file; `made` goes to the closing line.
 pub fn convert(octets: &[u8], options: &Options, made: Timestamp) -> Result<Converted> {
     let path: &Path = &options.file;
-    let failed = |e: SyntaxError| anyhow!("{}:{}: {} [{}]", path.display(), e.line, one_line(&e.what), e.id);
+    let failed =
+        |e: BindSyntaxError| anyhow!("{}:{}: {} [{}]", path.display(), e.line, one_line(&e.what), e.id);
     let from = format::detect(octets);
     let request = format::is_request(octets);
     let zone = match options.zone.clone().or_else(|| format::zone_of(octets)) {

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, anyhow, bail};
 use keystore::clock;
 use keystore::dns::Name;
-use keystore::exchange::bind::SyntaxError;
+use keystore::exchange::bind::BindSyntaxError;
 use keystore::exchange::format::{self, Format};
 use keystore::exchange::{Ksr, UnverifiedSkr};
 use keystore::store::{MAX_SKR_OCTETS, digest};
@@ -169,7 +169,7 @@ pub fn read_file(path: &Path, zone: Option<&Name>) -> Result<Read> {
     if form != Format::Xml && !has_header(&octets) {
         bail!("{}: neither KSR nor SKR: no header line `;; ...` with a time, and no XML", path.display());
     }
-    let failed = |e: SyntaxError| anyhow!("{}:{}: {}", path.display(), e.line, files::one_line(&e.what));
+    let failed = |e: BindSyntaxError| anyhow!("{}:{}: {}", path.display(), e.line, files::one_line(&e.what));
     let request = format::is_request(&octets);
     let zone = match zone.cloned().or_else(|| format::zone_of(&octets)) {
         Some(zone) => zone,

@@ -10,7 +10,8 @@ use keystore::clock;
 use keystore::config::Config;
 use keystore::dns::Name;
 use keystore::exchange::prove::{
-    CHECKS, Delays, DsChange, Kind, Parent, ParentDs, Plan, ProofFinding, ProofReport, Signing, prove,
+    CHECKS, Delays, DsChange, DsPeriod, FaultKind, ParentModel, ProofFinding, ProofInput, ProofReport,
+    SigningModel, prove,
 };
 use keystore::exchange::{Bundle, TrustAnchor, VerifyContext, parse_trust_anchors, verify};
 use keystore::keys::files as key_files;
@@ -116,13 +117,13 @@ fn outcome(options: &Options, now: Timestamp) -> Result<Outcome> {
     let policy = policy.reckoning_with(largest);
     let anchors = read_anchors(&options.trust_anchor, zone)?;
     let signing = match &options.key_directory {
-        None => Signing::Derived,
+        None => SigningModel::Derived,
         Some(dir) => {
             let found = key_files::find_online(dir, zone).context("--key-directory")?;
             for error in &found.skipped {
                 eprintln!("offline-ksk: warning: {error}");
             }
-            Signing::from_files(&found.keys)
+            SigningModel::from_files(&found.keys)
         }
     };
     let skr = read_skr(&options.skr, zone)?;
@@ -132,8 +133,8 @@ fn outcome(options: &Options, now: Timestamp) -> Result<Outcome> {
     };
     let first = skr.bundles.iter().map(|b| b.inception).min().unwrap_or(Timestamp::MAX);
     let parent = match &options.parent_ds {
-        None => Parent::assumed(&anchors, &bundles, first),
-        Some(path) => Parent::Timeline(read_timeline(path, zone, policy.parent_ds_ttl, now)?),
+        None => ParentModel::assumed(&anchors, &bundles, first),
+        Some(path) => ParentModel::Timeline(read_timeline(path, zone, policy.parent_ds_ttl, now)?),
     };
     bundles.retain(|b| b.inception < first);
     let count = skr.bundles.len();
@@ -143,8 +144,8 @@ fn outcome(options: &Options, now: Timestamp) -> Result<Outcome> {
         Ok(_) => Vec::new(),
         Err(findings) => findings.into_iter().filter(verify::SkrFinding::rejects).collect(),
     };
-    let follows = matches!(parent, Parent::FollowsCds(_));
-    let report = prove(&Plan {
+    let follows = matches!(parent, ParentModel::FollowsCds(_));
+    let report = prove(&ProofInput {
         zone,
         bundles: &bundles.iter().collect::<Vec<_>>(),
         parent,
@@ -196,7 +197,7 @@ fn read_anchors(path: &Path, zone: &Name) -> Result<Vec<TrustAnchor>> {
     Ok(anchors)
 }
 
-fn read_timeline(path: &Path, zone: &Name, ttl: u32, now: Timestamp) -> Result<Vec<ParentDs>> {
+fn read_timeline(path: &Path, zone: &Name, ttl: u32, now: Timestamp) -> Result<Vec<DsPeriod>> {
     let text = read_text(path)?;
     // Each part keeps the lines before it as empty ones, so that messages name the line of the file.
     let mut parts: Vec<(Timestamp, u32, String)> = Vec::new();
@@ -231,7 +232,7 @@ fn read_timeline(path: &Path, zone: &Name, ttl: u32, now: Timestamp) -> Result<V
             .map_err(|e| anyhow!("{}:{}: {}", path.display(), e.line, one_line(&e.what)))?;
         // Comments before the first `;; from` are no DS RRset.
         if i > 0 || from > Timestamp::EPOCH || !ds.is_empty() {
-            timeline.push(ParentDs { from, ds, ttl });
+            timeline.push(DsPeriod { from, ds, ttl });
         }
     }
     if timeline.iter().all(|step| step.ds.is_empty()) {
@@ -406,7 +407,7 @@ impl Outcome {
                 let first =
                     report.findings.iter().filter(|f| f.rejects()).min_by_key(|f| (f.at, f.fault.kind()));
                 let first = first.map_or_else(String::new, |f| {
-                    let what = if f.fault.kind() == Kind::Chain {
+                    let what = if f.fault.kind() == FaultKind::Chain {
                         "some resolver fails"
                     } else {
                         "a rule is broken"

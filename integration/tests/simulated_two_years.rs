@@ -12,15 +12,15 @@ use std::path::PathBuf;
 use keystore::config::transfer::TransferConfig;
 use keystore::config::{Config, KsrConfig, LoaderConfig, ZoneConfig};
 use keystore::dns::Name;
-use keystore::exchange::prove::{Parent, prove_skr};
+use keystore::exchange::prove::{ParentModel, prove_skr};
 use keystore::exchange::{Bundle, TrustAnchor, UnverifiedSkr, bind};
 use keystore::keys::plan::Interval;
 use keystore::keys::{Dnskey, files};
-use keystore::policy::{self, Policy, Role};
+use keystore::policy::{self, KeyRole, Policy};
 use keystore::time::Timestamp;
 use ksr_gen::daemon::{self, Closed, NoticeOutcome, OpenRequest, Rounds, TimerReport, Urgency};
 use ksr_gen::keygen::{self, Keygen};
-use ksr_gen::sign::{self, Signing};
+use ksr_gen::sign::{self, SigningInput};
 use metrics::Metrics;
 use skr_loader::Loader;
 use skr_loader::loader::ImportOutcome;
@@ -52,7 +52,7 @@ impl World {
         for folder in ["safe", "stranger"] {
             let interval = Interval { start: start.minus(DAY), end: start.plus(3 * 365 * DAY) };
             let dir = world.path(folder);
-            let keygen = Keygen::new(&dir, &world.name, &world.policy, Role::Ksk, interval, start);
+            let keygen = Keygen::new(&dir, &world.name, &world.policy, KeyRole::Ksk, interval, start);
             keygen::run(&keygen, || {}).unwrap();
         }
         world
@@ -92,7 +92,7 @@ impl World {
         let dir = self.path("spare");
         std::fs::create_dir_all(&dir).unwrap();
         let interval = Interval { start: at, end: at.plus(30 * DAY) };
-        let keygen = Keygen::new(&dir, &self.name, &self.policy, Role::Zsk, interval, at);
+        let keygen = Keygen::new(&dir, &self.name, &self.policy, KeyRole::Zsk, interval, at);
         keygen::run(&keygen, || {}).unwrap();
         for entry in std::fs::read_dir(&dir).unwrap() {
             let path = entry.unwrap().path();
@@ -124,7 +124,7 @@ impl World {
         let octets = std::fs::read(&request.path).unwrap();
         let ksr = bind::parse_ksr(&octets, &self.name).unwrap();
         let keys = files::find(&self.path(safe), &self.name).unwrap().keys;
-        let signing = Signing::new(&self.name, &self.policy, &ksr, &keys, request.end, now);
+        let signing = SigningInput::new(&self.name, &self.policy, &ksr, &keys, request.end, now);
         let groups = sign::plan(signing).unwrap().sign(&|_| ()).unwrap();
         UnverifiedSkr { zone: self.name.clone(), bundles: groups.concat() }
     }
@@ -411,7 +411,7 @@ fn two_years_with_three_ceremonies_each() {
                 let proof = prove_skr(
                     &world.name,
                     (cached, &bundles),
-                    Parent::assumed(&anchors, cached, now),
+                    ParentModel::assumed(&anchors, cached, now),
                     Some(&keys),
                     &world.policy,
                     now,

@@ -35,11 +35,11 @@ use keystore::exchange::testing::{SkrBuilder, TestKey};
 use keystore::keys::files::{find, find_online};
 use keystore::keys::plan::Interval;
 use keystore::keys::{Dnskey, KeyFile};
-use keystore::policy::{KeyPolicy, Policy, Role};
+use keystore::policy::{KeyPolicy, KeyRole, Policy};
 use keystore::time::Timestamp;
 use ksr_gen::keygen::{self, Keygen};
 use ksr_gen::request::{InactiveZsk, prove, request};
-use ksr_gen::sign::{self, Signing};
+use ksr_gen::sign::{self, SigningInput};
 use metrics::Metrics;
 use signer_plugin::answer::{AnswerOutcome, Arrival, Context, Transport, answer};
 use signer_plugin::hosted::{Hosted, Responder};
@@ -403,7 +403,7 @@ impl Year {
             tag_range: (0, u16::MAX),
             key_store: None,
         };
-        policy.keys = vec![key(Role::Ksk, 0), key(Role::Zsk, ZSK_LIFETIME)];
+        policy.keys = vec![key(KeyRole::Ksk, 0), key(KeyRole::Zsk, ZSK_LIFETIME)];
         policy.offline_ksk = true;
         // All signatures are renewed in one go: with jitter, each renewal is two dozen events, all of the same kind.
         policy.signatures_jitter = 0;
@@ -419,7 +419,7 @@ impl Year {
         self.dir.path().join(name)
     }
 
-    fn keygen(&self, dir: &Path, role: Role, interval: Interval, now: Timestamp) {
+    fn keygen(&self, dir: &Path, role: KeyRole, interval: Interval, now: Timestamp) {
         let (zone, policy) = (&self.name, &self.policy);
         keygen::run(&Keygen::new(dir, zone, policy, role, interval, now), || ()).unwrap();
     }
@@ -434,13 +434,13 @@ impl Year {
 
     /// A ceremony: ZSKs and KSR on the online side, SKR on the offline side.
     fn ceremony(&self, interval: Interval, now: Timestamp) -> String {
-        self.keygen(&self.path("online/keys"), Role::Zsk, interval, now);
+        self.keygen(&self.path("online/keys"), KeyRole::Zsk, interval, now);
         let mut ksr = request(&self.zsks(), &self.name, &self.policy, interval, InactiveZsk::Refuse).unwrap();
         prove(&mut ksr, &self.zsks(), interval.end).unwrap();
         let crossed = print_ksr(&ksr, now, "a test");
         let ksr = parse_ksr(crossed.as_bytes(), &self.name).unwrap();
         let keys = find(&self.path("offline/keys"), &self.name).unwrap().keys;
-        let signing = Signing::new(&self.name, &self.policy, &ksr, &keys, interval.end, now);
+        let signing = SigningInput::new(&self.name, &self.policy, &ksr, &keys, interval.end, now);
         let groups = sign::plan(signing).unwrap().sign(&|_| ()).unwrap();
         let groups: Vec<_> = groups.iter().map(Vec::as_slice).collect();
         print_skr_grouped(&groups, now, "a test")
@@ -508,7 +508,7 @@ async fn a_year_with_every_switch_validated() {
     let halves = [Interval { start, end: middle }, Interval { start: middle, end: end.plus(20 * DAY) }];
     let year = Year::new();
     let before = start.minus(30 * DAY);
-    year.keygen(&year.path("offline/keys"), Role::Ksk, Interval { start: before, end }, before);
+    year.keygen(&year.path("offline/keys"), KeyRole::Ksk, Interval { start: before, end }, before);
     let ksk = year.ksk();
 
     let (config, metrics) = (year.config(), Metrics::new().unwrap());

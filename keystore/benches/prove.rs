@@ -4,7 +4,9 @@
 use criterion::{Criterion, criterion_group, criterion_main};
 use offline_ksk_keystore::crypto::Algorithm;
 use offline_ksk_keystore::dns::{Name, Rrset, Rrsig, Rtype};
-use offline_ksk_keystore::exchange::prove::{Delays, Parent, Plan, Signing, SigningPeriod, prove};
+use offline_ksk_keystore::exchange::prove::{
+    Delays, ParentModel, ProofInput, SigningModel, SigningPeriod, prove,
+};
 use offline_ksk_keystore::exchange::{Bundle, TrustAnchor};
 use offline_ksk_keystore::keys::Dnskey;
 use offline_ksk_keystore::policy::Policy;
@@ -69,11 +71,11 @@ fn proofs(c: &mut Criterion) {
     for (name, roll) in [("ten years, a ZSK each quarter", 91), ("ten years, a ZSK each week", 7)] {
         let (bundles, periods, ksk) = ten_years(&zone, roll);
         let bundles: Vec<&Bundle> = bundles.iter().collect();
-        let plan = Plan {
+        let plan = ProofInput {
             zone: &zone,
             bundles: &bundles,
-            parent: Parent::FollowsCds(vec![TrustAnchor::Dnskey(ksk)]),
-            signing: Signing::Known(periods),
+            parent: ParentModel::FollowsCds(vec![TrustAnchor::Dnskey(ksk)]),
+            signing: SigningModel::Known(periods),
             delays: Delays::from(&Policy::with_defaults("default")),
             from: Timestamp::EPOCH,
         };

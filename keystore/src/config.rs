@@ -20,7 +20,7 @@ pub mod zone_files;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use crate::crypto::cms::Certificate;
+use crate::crypto::cms::CmsCertificate;
 use crate::dns::Name;
 use crate::exchange::TrustAnchor;
 use crate::policy::{Policy, PolicyFinding};
@@ -342,7 +342,7 @@ pub struct LoaderConfig {
     /// The same: critical.
     pub coverage_critical: u32,
     /// `operator-certificates`: the pinned certificates of KSK operators, who sign what is dropped. Empty = such signatures are not looked at.
-    pub operator_certificates: Vec<Certificate>,
+    pub operator_certificates: Vec<CmsCertificate>,
     /// `parent-resolver`: who is asked for the DS RRset at the parent. `None` = nobody.
     pub parent_resolver: Option<SocketAddr>,
     /// `parent-check`: what it means when no DS record there vouches for a KSK that signs.

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::dns::Name;
 use crate::open::{self, Links};
-use crate::policy::lexer::{Kind, Lexer, Token};
+use crate::policy::lexer::{ConfLexer, ConfToken, ConfTokenKind};
 
 /// Most octets of the file that are read.
 const MAX_FILE: u64 = 65_536;
@@ -100,7 +100,7 @@ impl TsigKey {
         }
         let mut octets = Vec::new();
         file.take(MAX_FILE).read_to_end(&mut octets).map_err(io)?;
-        Self::parse(&octets).map_err(|SyntaxError { line, what }| TsigKeyError::Syntax {
+        Self::parse(&octets).map_err(|TsigSyntaxError { line, what }| TsigKeyError::Syntax {
             path: path.to_owned(),
             line,
             what,
@@ -108,21 +108,22 @@ impl TsigKey {
     }
 
     /// Reads the text of such a file.
-    pub fn parse(octets: &[u8]) -> Result<Self, SyntaxError> {
+    pub fn parse(octets: &[u8]) -> Result<Self, TsigSyntaxError> {
         let tokens = tokens(octets)?;
         let last = tokens.last().map_or(1, |token| token.line);
-        let whole = |what: &str| SyntaxError { line: last, what: what.to_owned() };
+        let whole = |what: &str| TsigSyntaxError { line: last, what: what.to_owned() };
         let (name, settings) = match &tokens[..] {
             [key, name, open, settings @ .., close, end]
                 if key.is_word("key")
-                    && (open.kind, close.kind, end.kind) == (Kind::Open, Kind::Close, Kind::Semicolon) =>
+                    && (open.kind, close.kind, end.kind)
+                        == (ConfTokenKind::Open, ConfTokenKind::Close, ConfTokenKind::Semicolon) =>
             {
                 (text(name)?, settings)
             }
             _ => return Err(whole("it is not one key statement")),
         };
         let (mut algorithm, mut secret) = (None, None);
-        for setting in settings.split_inclusive(|token| token.kind == Kind::Semicolon) {
+        for setting in settings.split_inclusive(|token| token.kind == ConfTokenKind::Semicolon) {
             match setting {
                 [word, value, _] if word.is_word("algorithm") => algorithm = Some(value),
                 [word, value, _] if word.is_word("secret") => secret = Some(value),
@@ -152,31 +153,31 @@ impl TsigKey {
 
 /// What is wrong in which line.
 #[derive(Debug)]
-pub struct SyntaxError {
+pub struct TsigSyntaxError {
     line: u32,
     what: String,
 }
 
-fn at(token: &Token, what: &str) -> SyntaxError {
-    SyntaxError { line: token.line, what: what.to_owned() }
+fn at(token: &ConfToken, what: &str) -> TsigSyntaxError {
+    TsigSyntaxError { line: token.line, what: what.to_owned() }
 }
 
 /// The text of a word or string.
-fn text(token: &Token) -> Result<&str, SyntaxError> {
+fn text(token: &ConfToken) -> Result<&str, TsigSyntaxError> {
     match token.kind {
-        Kind::Word | Kind::Quoted => Ok(&token.text),
+        ConfTokenKind::Word | ConfTokenKind::Quoted => Ok(&token.text),
         _ => Err(at(token, "a name or a quoted string is expected")),
     }
 }
 
-fn tokens(octets: &[u8]) -> Result<Vec<Token>, SyntaxError> {
-    let mut lexer = Lexer::new(octets);
+fn tokens(octets: &[u8]) -> Result<Vec<ConfToken>, TsigSyntaxError> {
+    let mut lexer = ConfLexer::new(octets);
     let mut tokens = Vec::new();
     loop {
         match lexer.next_token() {
-            Ok(token) if token.kind == Kind::End => return Ok(tokens),
+            Ok(token) if token.kind == ConfTokenKind::End => return Ok(tokens),
             Ok(token) => tokens.push(token),
-            Err(error) => return Err(SyntaxError { line: error.line, what: error.what }),
+            Err(error) => return Err(TsigSyntaxError { line: error.line, what: error.what }),
         }
     }
 }

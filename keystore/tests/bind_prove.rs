@@ -7,7 +7,9 @@ use std::path::Path;
 use offline_ksk_keystore::dns::Name;
 use offline_ksk_keystore::exchange::bind::parse_skr;
 use offline_ksk_keystore::exchange::parse_trust_anchors;
-use offline_ksk_keystore::exchange::prove::{Delays, Parent, Plan, ProofReport, ProofWeight, Signing, prove};
+use offline_ksk_keystore::exchange::prove::{
+    Delays, ParentModel, ProofInput, ProofReport, ProofWeight, SigningModel, prove,
+};
 use offline_ksk_keystore::policy;
 use offline_ksk_keystore::time::Timestamp;
 
@@ -27,11 +29,11 @@ fn run(
     let anchors =
         parse_trust_anchors(&std::fs::read_to_string(fixture(&format!("{name}.ksk"))).unwrap(), &zone);
     let policies = policy::load(&fixture("named.conf")).unwrap();
-    prove(&Plan {
+    prove(&ProofInput {
         zone: &zone,
         bundles: &skr.bundles.iter().collect::<Vec<_>>(),
-        parent: Parent::FollowsCds(anchors.unwrap()),
-        signing: Signing::Derived,
+        parent: ParentModel::FollowsCds(anchors.unwrap()),
+        signing: SigningModel::Derived,
         delays: Delays::from(&**policies.get(policy).unwrap()),
         from: Timestamp::EPOCH,
     })

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use offline_ksk_keystore::dns::Name;
 use offline_ksk_keystore::exchange::knot::{Stamps, parse_ksr, parse_skr, print_ksr, print_skr};
-use offline_ksk_keystore::exchange::verify::{Severity, findings};
+use offline_ksk_keystore::exchange::verify::{SkrSeverity, findings};
 use offline_ksk_keystore::exchange::{TrustAnchor, UnverifiedSkr, VerifyContext, bind, verify};
 use offline_ksk_keystore::time::Timestamp;
 
@@ -108,7 +108,7 @@ fn knot_to_bind_and_back() {
 fn verdict(name: &str, skr: &UnverifiedSkr, anchors: &[TrustAnchor]) -> Vec<CheckId> {
     let zone = zone();
     let found = findings(skr, &VerifyContext::new(&zone, anchors), now());
-    let mut ids: Vec<_> = found.iter().filter(|f| f.severity == Severity::Reject).map(|f| f.id).collect();
+    let mut ids: Vec<_> = found.iter().filter(|f| f.severity == SkrSeverity::Reject).map(|f| f.id).collect();
     ids.sort_unstable();
     ids.dedup();
     assert!(

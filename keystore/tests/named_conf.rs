@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use offline_ksk_keystore::crypto::Algorithm;
 use offline_ksk_keystore::policy::{
-    KeyPolicy, Nsec3Param, Policies, Policy, PolicyErrors, Role, Severity, named_conf,
+    KeyPolicy, KeyRole, Nsec3Param, Policies, Policy, PolicyErrors, PolicySeverity, named_conf,
 };
 use proptest::prelude::*;
 
@@ -43,7 +43,7 @@ fn verdict(path: &Path) -> String {
     match outcome {
         Ok(_) => "ok".to_owned(),
         Err(PolicyErrors::Findings(findings)) => {
-            let first = findings.iter().find(|f| f.severity == Severity::Error).expect("an error");
+            let first = findings.iter().find(|f| f.severity == PolicySeverity::Error).expect("an error");
             let file = first.path.strip_prefix(folder()).unwrap_or(&first.path);
             let prefix = if first.path == path { String::new() } else { format!("{}:", file.display()) };
             let folder = format!("{}/", folder().display());
@@ -94,7 +94,7 @@ fn every_value_of_a_whole_file_arrives() {
     assert_eq!(hsm.pkcs11_uri.as_deref(), Some("pkcs11:token=ksk;pin-source=/x"));
     const DAY: u32 = 86_400;
     let key = KeyPolicy {
-        role: Role::Ksk,
+        role: KeyRole::Ksk,
         lifetime: 0,
         algorithm: Algorithm::RSASHA256,
         bits: 4096,
@@ -102,7 +102,7 @@ fn every_value_of_a_whole_file_arrives() {
         key_store: Some(hsm.clone()),
     };
     let zsk = KeyPolicy {
-        role: Role::Zsk,
+        role: KeyRole::Zsk,
         lifetime: 186 * DAY,
         bits: 2048,
         tag_range: (0, 65535),
@@ -147,7 +147,7 @@ fn what_is_not_said_is_as_bind_has_it() {
     let p256 = Algorithm::ECDSAP256SHA256;
     assert_eq!(
         keys,
-        [(Role::Ksk, 0, p256, 256, (0, 65535)), (Role::Zsk, 186 * 86_400, p256, 256, (0, 65535))]
+        [(KeyRole::Ksk, 0, p256, 256, (0, 65535)), (KeyRole::Zsk, 186 * 86_400, p256, 256, (0, 65535))]
     );
     let forms = load("key_algorithm_forms.conf");
     let bits: Vec<_> =
@@ -308,7 +308,7 @@ proptest! {
         match named_conf::parse(&octets, &path) {
             Ok(policies) => prop_assert!(policies.findings().all(|f| check(std::slice::from_ref(f)))),
             Err(PolicyErrors::Findings(f)) => {
-                prop_assert!(f.iter().any(|f| f.severity == Severity::Error) && check(&f), "{f:?}");
+                prop_assert!(f.iter().any(|f| f.severity == PolicySeverity::Error) && check(&f), "{f:?}");
             }
             Err(other) => prop_assert!(false, "{}", other),
         }

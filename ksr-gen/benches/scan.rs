@@ -16,13 +16,13 @@ use keystore::dns::Name;
 use keystore::exchange::{TrustAnchor, UnverifiedSkr, bind};
 use keystore::keys::files;
 use keystore::keys::plan::Interval;
-use keystore::policy::{self, Policy, Role};
+use keystore::policy::{self, KeyRole, Policy};
 use keystore::store::{digest, format_current, skr_path, zone_dir};
 use keystore::time::Timestamp;
 use offline_ksk_ksr_gen::daemon::{Rounds, TimerOutcome};
 use offline_ksk_ksr_gen::keygen::{self, Keygen};
 use offline_ksk_ksr_gen::request;
-use offline_ksk_ksr_gen::sign::{self, Signing};
+use offline_ksk_ksr_gen::sign::{self, SigningInput};
 
 const ZONES: usize = 10_000;
 /// Zones whose requests are due in the last part.
@@ -129,12 +129,12 @@ impl Model {
             keygen::run(&keygen, || {}).unwrap();
             (files::find(&dir, &zone).unwrap().keys, dir)
         };
-        let (ksks, _) = make("model-ksk", Role::Ksk);
-        let (zsks, folder): (_, PathBuf) = make("model-zsk", Role::Zsk);
+        let (ksks, _) = make("model-ksk", KeyRole::Ksk);
+        let (zsks, folder): (_, PathBuf) = make("model-zsk", KeyRole::Zsk);
         assert_eq!(zsks.len(), 2);
         let mut ksr = request::request(&zsks, &zone, policy, interval, request::InactiveZsk::Refuse).unwrap();
         request::prove(&mut ksr, &zsks, interval.end).unwrap();
-        let signing = Signing::new(&zone, policy, &ksr, &ksks, interval.end, interval.start);
+        let signing = SigningInput::new(&zone, policy, &ksr, &ksks, interval.end, interval.start);
         let bundles = sign::plan(signing).unwrap().sign(&|_| ()).unwrap().concat();
         let skr = bind::print_skr(&UnverifiedSkr { zone, bundles }, interval.start, "a benchmark");
         let keys = fs::read_dir(folder).unwrap().map(|entry| {

@@ -9,11 +9,11 @@ use keystore::dns::Name;
 use keystore::exchange::{TrustAnchor, UnverifiedSkr, VerifyContext, bind, verify};
 use keystore::keys::files;
 use keystore::keys::plan::Interval;
-use keystore::policy::{self, Role};
+use keystore::policy::{self, KeyRole};
 use keystore::time::Timestamp;
 use offline_ksk_ksr_gen::keygen::{self, Keygen};
 use offline_ksk_ksr_gen::request::{self, InactiveZsk};
-use offline_ksk_ksr_gen::sign::{self, Signing};
+use offline_ksk_ksr_gen::sign::{self, SigningInput};
 
 const POLICY: &str = "dnssec-policy standard {
     offline-ksk yes;
@@ -42,16 +42,16 @@ fn ceremony(folder: &Path, online: &Path, offline: &Path) -> Result<String, Box<
     let interval = Interval { start: now, end };
 
     // The side of the zone: ZSKs, and the request with a proof of possession for each.
-    let zsks = keygen::run(&Keygen::new(online, &zone, policy, Role::Zsk, interval, now), || {})?.files;
+    let zsks = keygen::run(&Keygen::new(online, &zone, policy, KeyRole::Zsk, interval, now), || {})?.files;
     let mut ksr = request::request(&zsks, &zone, policy, interval, InactiveZsk::Refuse)?;
     request::prove(&mut ksr, &zsks, end)?;
     let sent = bind::print_ksr(&ksr, now, "the example");
 
     // The side of the KSK: what arrived is read, checked and signed.
-    keygen::run(&Keygen::new(offline, &zone, policy, Role::Ksk, interval, now), || {})?;
+    keygen::run(&Keygen::new(offline, &zone, policy, KeyRole::Ksk, interval, now), || {})?;
     let ksks = files::find(offline, &zone)?.keys;
     let asked = bind::parse_ksr(sent.as_bytes(), &zone)?;
-    let plan = sign::plan(Signing::new(&zone, policy, &asked, &ksks, end, now))?;
+    let plan = sign::plan(SigningInput::new(&zone, policy, &asked, &ksks, end, now))?;
     plan.findings.iter().for_each(|finding| eprintln!("{finding}"));
     let bundles = plan.sign(&|_| ())?.concat();
     let skr = bind::print_skr(&UnverifiedSkr { zone: zone.clone(), bundles }, now, "the example");

@@ -8,7 +8,7 @@ use keystore::exchange::Ksr;
 use keystore::exchange::possession::{self, Flaw, FlawKind};
 use keystore::keys::plan::END_TOLERANCE;
 use keystore::keys::{Dnskey, FLAG_ZONE, KeyFile};
-use keystore::policy::{Policy, Role};
+use keystore::policy::{KeyRole, Policy};
 use keystore::time::Timestamp;
 
 use crate::finding::{Advice, Findings, Waiver};
@@ -100,14 +100,14 @@ pub(crate) fn check_zsk_collisions(ksr: &Ksr, ksks: &[&KeyFile], out: &mut Findi
         let at = Some(bundle.inception);
         for (i, key) in bundle.keys.iter().enumerate() {
             for other in &bundle.keys[..i] {
-                if let Some(collision) = Collision::of(key, other)
+                if let Some(collision) = TagCollision::of(key, other)
                     && told.insert((key, other))
                 {
                     collision.tell(at, (key, other), out);
                 }
             }
             for ksk in ksks {
-                if let Some(collision) = Collision::with_ksk(key, ksk)
+                if let Some(collision) = TagCollision::with_ksk(key, ksk)
                     && told.insert((key, &ksk.dnskey))
                 {
                     collision.tell(at, (key, &ksk.dnskey), out);
@@ -244,7 +244,7 @@ fn check_key(key: &Dnskey, policy: &Policy, at: Option<Timestamp>, out: &mut Fin
     }
     let wanted = |bits: Option<u16>| {
         policy.keys.iter().any(|entry| {
-            entry.role != Role::Ksk
+            entry.role != KeyRole::Ksk
                 && entry.algorithm == key.algorithm
                 && bits.is_none_or(|bits| bits == entry.bits)
         })
@@ -278,7 +278,7 @@ pub(crate) fn check_ksk_collisions(
         }
         for (i, key) in ksks.iter().enumerate() {
             for other in &ksks[..i] {
-                if let Some(collision) = Collision::of(key, other)
+                if let Some(collision) = TagCollision::of(key, other)
                     && told.insert((key.clone(), other.clone()))
                 {
                     collision.tell(Some(at), (key, other), out);
@@ -291,14 +291,14 @@ pub(crate) fn check_ksk_collisions(
 
 /// How two keys of one DNSKEY RRset come to have one tag. A validator tries both keys then, and BIND takes one for the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Collision {
+pub(crate) enum TagCollision {
     /// They have it, or will: the revocation is planned.
     Certain,
     /// They will once one of them, a KSK, is revoked, by which its tag changes (RFC 5011 section 7).
     OnceRevoked,
 }
 
-impl Collision {
+impl TagCollision {
     /// Of two keys as they stand in a bundle.
     pub(crate) fn of(a: &Dnskey, b: &Dnskey) -> Option<Self> {
         if is_same_key(a, b) {
@@ -379,7 +379,7 @@ mod tests {
             tag_range: (0, 65535),
             key_store: None,
         };
-        Policy { keys: vec![entry(Role::Ksk), entry(Role::Zsk)], ..Policy::with_defaults("p") }
+        Policy { keys: vec![entry(KeyRole::Ksk), entry(KeyRole::Zsk)], ..Policy::with_defaults("p") }
     }
 
     fn ksr(bundles: Vec<(u64, Vec<Dnskey>)>) -> Ksr {

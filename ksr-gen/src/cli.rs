@@ -32,14 +32,14 @@ use keystore::dns::Name;
 use keystore::durable;
 use keystore::exchange::format;
 use keystore::keys::KeyFile;
-use keystore::keys::files::{Found, KeyFileError};
+use keystore::keys::files::{FolderKeys, KeyFileError};
 use keystore::keys::plan::{Interval, PlanError, check_interval};
 use keystore::output::Protected;
 use keystore::policy::Policy;
 use keystore::store;
 use keystore::time::{Timestamp, duration, syntax};
 use options::CommandLine;
-use report::Purpose;
+use report::ReportPurpose;
 
 use crate::PROGRAM;
 use crate::keygen::{KeygenError, open_folder};
@@ -355,13 +355,13 @@ fn one_zone(
         part: None,
     };
     if let Some(octets) = checked {
-        let ceremony = Ceremony::new(&job, line, Purpose::Check);
+        let ceremony = Ceremony::new(&job, line, ReportPurpose::Check);
         return check::check(&ceremony, &octets, file, line.check.json, stdin, console);
     }
     let text = match word {
         "keygen" => keygen::keygen(&job, line, console)?,
         "request" => request::request(&job, line, console)?,
-        _ => sign::sign(&Ceremony::new(&job, line, Purpose::Sign), line, stdin, listener, console)?,
+        _ => sign::sign(&Ceremony::new(&job, line, ReportPurpose::Sign), line, stdin, listener, console)?,
     };
     Ok((text, true))
 }
@@ -447,7 +447,7 @@ struct Job<'a> {
     /// `-e`, if it was given; only `check` can do without.
     end: Option<Timestamp>,
     /// With `--all`: what is read once for all zones.
-    part: Option<many::Part<'a>>,
+    part: Option<many::ZoneInput<'a>>,
 }
 
 impl Job<'_> {
@@ -479,7 +479,7 @@ impl Job<'_> {
     fn keys_online(&self, folder: &Path, console: &mut Console<'_>) -> Result<Vec<KeyFile>, Failure> {
         open_folder(folder)?;
         let listed = self.part.as_ref().filter(|_| folder == self.folder).map(|part| part.folder);
-        let found: Found = match listed {
+        let found: FolderKeys = match listed {
             Some(listed) => listed.find_online(self.zone),
             None => keystore::keys::files::find_online(folder, self.zone).map_err(Failure::fatal)?,
         };

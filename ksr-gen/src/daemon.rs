@@ -33,7 +33,7 @@ use std::path::{Path, PathBuf};
 
 use keystore::config::{Config, KsrConfig, ZoneConfig};
 use keystore::dns::Name;
-use keystore::exchange::bind::SyntaxError;
+use keystore::exchange::bind::BindSyntaxError;
 use keystore::keys::files::KeyFileError;
 use keystore::outbox::OutboxError;
 use keystore::shared::Shared;
@@ -72,14 +72,14 @@ pub struct TimerReport {
     /// Number of answered requests that this look has removed.
     pub requests_removed: usize,
     /// State of the key files; `None` when it has not changed since the look before.
-    pub key_files: Option<KeyFiles>,
+    pub key_files: Option<KeyFileProblems>,
     /// Warnings for the log, one sentence each.
     pub warnings: Vec<String>,
 }
 
 /// What one look found in the key folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct KeyFiles {
+pub struct KeyFileProblems {
     /// Key sets that are damaged, contradict each other, or have lost their private part.
     pub mismatched: usize,
     /// Private KSK files, which must not be online.
@@ -133,7 +133,7 @@ pub enum TickError {
         /// Number of the generation in force.
         generation: u64,
         /// Line and cause.
-        error: SyntaxError,
+        error: BindSyntaxError,
     },
     /// The outbox.
     #[error(transparent)]

@@ -12,7 +12,7 @@ use keystore::durable;
 use keystore::keys::files::{self, Folder, KeyFileError, NewKey, TokenPlace};
 use keystore::keys::plan::{self, Holes, Interval, PlanError, PlannedKey};
 use keystore::keys::{FLAG_SEP, FLAG_ZONE, KeyFile, Timing};
-use keystore::policy::{KeyPolicy, Policy, Role};
+use keystore::policy::{KeyPolicy, KeyRole, Policy};
 use keystore::time::Timestamp;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 
@@ -29,8 +29,8 @@ pub struct Keygen<'a> {
     pub zone: &'a Name,
     /// The policy.
     pub policy: &'a Policy,
-    /// [`Role::Zsk`] or [`Role::Ksk`].
-    pub role: Role,
+    /// [`KeyRole::Zsk`] or [`KeyRole::Ksk`].
+    pub role: KeyRole,
     /// The time that the keys are for.
     pub interval: Interval,
     /// What to do where BIND leaves the zone without an active key.
@@ -61,7 +61,7 @@ impl<'a> Keygen<'a> {
         dir: &'a Path,
         zone: &'a Name,
         policy: &'a Policy,
-        role: Role,
+        role: KeyRole,
         interval: Interval,
         now: Timestamp,
     ) -> Self {
@@ -246,7 +246,7 @@ fn carry_out(
         folder.refresh().map_err(KeygenError::Read)?;
     }
     // For ZSKs no private key of a KSK is opened, should one lie there.
-    let found = if role == Role::Zsk { folder.find_online(zone) } else { folder.find(zone) };
+    let found = if role == KeyRole::Zsk { folder.find_online(zone) } else { folder.find(zone) };
     let mut keys: Vec<PlacedKey> = Vec::new();
     let mut new_files: Vec<KeyFile> = Vec::new();
     let steps = match purpose {
@@ -254,7 +254,7 @@ fn carry_out(
         Purpose::Standby => plan::standby(&found.keys, policy, role, interval.start, now)?,
     };
     let makes_one = steps.iter().any(|step| matches!(step.key, PlannedKey::Generate(_)));
-    if makes_one && role == Role::Zsk && owner == OtherOwner::Refuse {
+    if makes_one && role == KeyRole::Zsk && owner == OtherOwner::Refuse {
         check_owner(dir, &found.keys)?;
     }
     for step in steps {
@@ -317,7 +317,7 @@ fn make(
     let new = NewKey {
         zone,
         ttl: policy.dnskey_ttl,
-        flags: FLAG_ZONE | if role == Role::Zsk { 0 } else { FLAG_SEP },
+        flags: FLAG_ZONE | if role == KeyRole::Zsk { 0 } else { FLAG_SEP },
         algorithm: entry.algorithm,
         bits: entry.bits,
         tag_range: entry.tag_range.0..=entry.tag_range.1,

@@ -20,7 +20,7 @@ pub const LARGE_OCTETS: usize = 4096;
 
 /// A request, and what to call it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Named {
+pub struct NamedKsr {
     /// Name of the file.
     pub name: String,
     /// The request.
@@ -54,9 +54,9 @@ pub enum MergeError {
 /// The merged request, without proofs: those are of each provider's own bundles, and checked there.
 ///
 /// Bundles are in order of time; keys in the order of the files, each once. With one request it is that request.
-pub fn merge(requests: &[Named]) -> Result<Ksr, MergeError> {
+pub fn merge(requests: &[NamedKsr]) -> Result<Ksr, MergeError> {
     let Some(first) = requests.first() else { return Err(MergeError::Empty("the command line".to_owned())) };
-    for Named { name, ksr } in requests {
+    for NamedKsr { name, ksr } in requests {
         if ksr.zone != first.ksr.zone {
             return Err(MergeError::Zone {
                 name: name.clone(),
@@ -125,7 +125,7 @@ mod tests {
         Timestamp::from_secs((20_000 + day) * DAY)
     }
 
-    fn request(name: &str, bundles: &[(u64, &[u8])]) -> Named {
+    fn request(name: &str, bundles: &[(u64, &[u8])]) -> NamedKsr {
         let bundle = |(day, seeds): &(u64, &[u8])| KsrBundle {
             inception: at(*day),
             ttl: 3600,
@@ -133,7 +133,7 @@ mod tests {
             proofs: Vec::new(),
         };
         let zone = Name::parse("example.").expect("a name");
-        Named { name: name.to_owned(), ksr: Ksr { zone, bundles: bundles.iter().map(bundle).collect() } }
+        NamedKsr { name: name.to_owned(), ksr: Ksr { zone, bundles: bundles.iter().map(bundle).collect() } }
     }
 
     fn tags(bundle: &KsrBundle) -> BTreeSet<u16> {
@@ -175,7 +175,7 @@ mod tests {
         #[test]
         fn the_keys_of_all_at_each_instant(all in proptest::collection::vec(
             proptest::collection::btree_map(0u64..40, proptest::collection::btree_set(1u8..9, 0..4), 1..6), 1..5)) {
-            let all: Vec<Named> = all.iter().enumerate().map(|(i, bundles)| {
+            let all: Vec<NamedKsr> = all.iter().enumerate().map(|(i, bundles)| {
                 let bundles: Vec<(u64, Vec<u8>)> =
                     bundles.iter().map(|(day, seeds)| (*day, seeds.iter().copied().collect())).collect();
                 let bundles: Vec<(u64, &[u8])> = bundles.iter().map(|(day, seeds)| (*day, &seeds[..])).collect();
@@ -198,7 +198,7 @@ mod tests {
                 );
             }
             let sets = |ksr: &Ksr| ksr.bundles.iter().map(|b| (b.inception, tags(b), b.ttl)).collect::<Vec<_>>();
-            let turned: Vec<Named> = all.iter().rev().cloned().collect();
+            let turned: Vec<NamedKsr> = all.iter().rev().cloned().collect();
             prop_assert_eq!(sets(&merge(&turned).expect("sound requests")), sets(&merged));
             let twice = [all[0].clone(), all[0].clone()];
             prop_assert_eq!(merge(&twice), Ok(all[0].ksr.clone()));
@@ -210,7 +210,7 @@ mod tests {
         let a = request("a", &[(0, &[1])]);
         let mut other = request("b", &[(0, &[2])]);
         other.ksr.zone = Name::parse("other.").expect("a name");
-        let text = |requests: &[Named]| merge(requests).expect_err("refused").to_string();
+        let text = |requests: &[NamedKsr]| merge(requests).expect_err("refused").to_string();
         assert!(text(&[a.clone(), other]).contains("b is a request for other."));
         assert!(text(&[a.clone(), request("b", &[])]).contains("b has no bundles"));
         assert!(text(&[a, request("b", &[(2, &[1]), (1, &[1])])]).contains("order"));

@@ -67,7 +67,7 @@ pub enum ReplaceError {
         /// The generation.
         generation: u64,
         /// Where it does not.
-        error: bind::SyntaxError,
+        error: bind::BindSyntaxError,
     },
     /// No bundle is in force.
     #[error("no bundle of an accepted SKR is in force for {0}")]

@@ -12,10 +12,10 @@ use keystore::exchange::{Ksr, KsrBundle, possession};
 use keystore::keys::files::KeyFileError;
 use keystore::keys::plan::{self, Interval, PlanError};
 use keystore::keys::{Dnskey, KeyFile};
-use keystore::policy::{Policy, Role};
+use keystore::policy::{KeyRole, Policy};
 use keystore::time::Timestamp;
 
-use crate::schedule::{self, Step, Until};
+use crate::schedule::{self, BundleInterval, Until};
 
 /// Error of a request that cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -90,8 +90,8 @@ pub fn request(
     inactive: InactiveZsk,
 ) -> Result<Ksr, RequestError> {
     let has = |role| policy.keys.iter().any(|entry| entry.role == role);
-    if !has(Role::Zsk) {
-        let (policy, role, csk) = (policy.name.clone(), Role::Zsk, has(Role::Csk));
+    if !has(KeyRole::Zsk) {
+        let (policy, role, csk) = (policy.name.clone(), KeyRole::Zsk, has(KeyRole::Csk));
         return Err(PlanError::NoEntry { policy, role, csk }.into());
     }
     let bundles = bundles(keys, zone, policy, interval)?;
@@ -153,7 +153,7 @@ pub fn xml(
     end: Timestamp,
     serial: u64,
 ) -> Result<XmlRequest, RequestError> {
-    let step = Step::of(policy).ok_or(RequestError::NoStep)?;
+    let step = BundleInterval::of(policy).ok_or(RequestError::NoStep)?;
     let validity = u64::from(policy.signatures_validity_dnskey);
     let signers = signers(ksr, keys)?;
     let labels: HashMap<&Dnskey, Label> =

@@ -26,16 +26,16 @@ pub(crate) fn events(ksks: &[KskSchedule<'_>], policy: &Policy) -> Vec<Timestamp
     events
 }
 
-/// How long one bundle after the other lasts; see [`Step::of`].
+/// How long one bundle after the other lasts; see [`BundleInterval::of`].
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Step {
+pub(crate) struct BundleInterval {
     /// Seconds until the signatures of a bundle need a refresh; more than 0.
     refresh: u64,
     /// Seconds for which they are valid.
     validity: u64,
 }
 
-impl Step {
+impl BundleInterval {
     /// `signatures-validity-dnskey - signatures-refresh`, and the former; `None` when that leaves no time between two bundles.
     pub(crate) fn of(policy: &Policy) -> Option<Self> {
         let (validity, refresh) = (policy.signatures_validity_dnskey, policy.signatures_refresh);
@@ -57,7 +57,7 @@ pub(crate) enum Until {
 pub(crate) fn inceptions(
     from: Timestamp,
     until: Until,
-    step: Step,
+    step: BundleInterval,
     events: &[Timestamp],
     most: usize,
 ) -> Vec<Timestamp> {
@@ -89,7 +89,7 @@ mod tests {
         let at = |day: u64| Timestamp::from_secs(day * DAY);
         let events: Vec<_> = events.iter().map(|d| at(*d)).collect();
         let until = if last { Until::End(at(until)) } else { Until::Next(at(until)) };
-        let step = Step { refresh: 9 * DAY, validity: 14 * DAY };
+        let step = BundleInterval { refresh: 9 * DAY, validity: 14 * DAY };
         let made = inceptions(at(from), until, step, &events, 100);
         made.iter().map(|t| t.secs() / DAY).collect()
     }
@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn never_more_than_asked_for() {
         let end = Timestamp::from_secs(u64::from(u32::MAX));
-        let step = Step { refresh: 1, validity: 2 };
+        let step = BundleInterval { refresh: 1, validity: 2 };
         assert_eq!(inceptions(Timestamp::EPOCH, Until::End(end), step, &[], 7).len(), 7);
     }
 }

@@ -15,7 +15,7 @@ use keystore::check::CheckId;
 use keystore::crypto::{SignError, VerifyError};
 use keystore::dns::{Name, Rtype};
 use keystore::exchange::bind::{MAX_BUNDLES, MAX_KEYS};
-use keystore::exchange::prove::{self, Delays, Fault, Parent};
+use keystore::exchange::prove::{self, Delays, Fault, ParentModel};
 use keystore::exchange::{Bundle, Ksr, KsrBundle, TrustAnchor, UnverifiedSkr};
 use keystore::keys::{Dnskey, FLAG_REVOKE, KeyFile, files::KeyFileError};
 use keystore::policy::Policy;
@@ -27,12 +27,12 @@ use crate::check;
 use crate::finding::Findings;
 pub use crate::finding::{Advice, KsrFinding, KsrSeverity, Waiver, Waivers};
 use crate::rollover::{self, Circumstances, KskSchedule, ParentDs, signs, signs_as_anchor};
-use crate::schedule::{self, Step, Until};
+use crate::schedule::{self, BundleInterval, Until};
 
 /// The input of [`plan`].
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
-pub struct Signing<'a> {
+pub struct SigningInput<'a> {
     /// The zone; its letter case goes into the records.
     pub zone: &'a Name,
     /// The policy: signature times, TTL, CDS and CDNSKEY, and which ZSKs are expected.
@@ -65,7 +65,7 @@ pub struct Signing<'a> {
     pub largest_ttl: Option<u32>,
 }
 
-impl<'a> Signing<'a> {
+impl<'a> SigningInput<'a> {
     /// The request of a zone, to be signed by the KSKs among `keys` with bundles until `end`, with nothing known of the parent and
     /// of the SKR before, and nothing waived; `now` is the time of the ceremony.
     #[must_use]
@@ -104,7 +104,7 @@ impl<'a> Signing<'a> {
 /// Which bundles there will be, and what the checks found.
 #[derive(Debug)]
 pub struct SigningPlan<'a> {
-    signing: Signing<'a>,
+    signing: SigningInput<'a>,
     ksks: Vec<KskSchedule<'a>>,
     /// For each bundle of the KSR: its index, and the inceptions of its bundles in the SKR.
     groups: Vec<Group>,
@@ -134,7 +134,7 @@ type Group = (usize, Vec<Timestamp>);
 /// Error of a ceremony. There is no SKR.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum SigningError {
+pub enum KsrSigningError {
     /// A finding of the plan is not allowed.
     #[error("the KSR is refused and nothing is signed: {} finding(s)", .0.len())]
     Refused(Vec<KsrFinding>),
@@ -200,7 +200,7 @@ pub enum SigningError {
     },
 }
 
-impl SigningError {
+impl KsrSigningError {
     /// True when another try may go well although nobody mends anything: the token or the file of a KSK could not be used just now.
     #[must_use]
     pub const fn is_passing(&self) -> bool {
@@ -226,9 +226,9 @@ fn part(keys: &[KeyFile], waivers: Waivers) -> (Vec<&KeyFile>, Vec<&KeyFile>) {
 }
 
 /// Plans the bundles and runs the checks.
-pub fn plan(signing: Signing<'_>) -> Result<SigningPlan<'_>, SigningError> {
-    let Signing { policy, ksr, end, waivers, .. } = signing;
-    let step = Step::of(policy).ok_or_else(|| SigningError::Policy {
+pub fn plan(signing: SigningInput<'_>) -> Result<SigningPlan<'_>, KsrSigningError> {
+    let SigningInput { policy, ksr, end, waivers, .. } = signing;
+    let step = BundleInterval::of(policy).ok_or_else(|| KsrSigningError::Policy {
         policy: policy.name.clone(),
         refresh: policy.signatures_refresh,
         validity: policy.signatures_validity_dnskey,
@@ -255,7 +255,7 @@ pub fn plan(signing: Signing<'_>) -> Result<SigningPlan<'_>, SigningError> {
     // What is written must be read: the limit of the reader holds here.
     let too_many = |bundle: &&KsrBundle| bundle.keys.len() + ksks.len() > MAX_KEYS;
     if let Some(bundle) = ksr.bundles.iter().find(too_many) {
-        return Err(SigningError::TooManyKeys {
+        return Err(KsrSigningError::TooManyKeys {
             inception: bundle.inception,
             keys: bundle.keys.len() + ksks.len(),
         });
@@ -270,15 +270,19 @@ pub fn plan(signing: Signing<'_>) -> Result<SigningPlan<'_>, SigningError> {
 }
 
 /// For each bundle of the KSR the inceptions of the bundles that the SKR has in its place.
-fn groups(signing: &Signing<'_>, step: Step, events: &[Timestamp]) -> Result<Vec<Group>, SigningError> {
-    let Signing { ksr, end, .. } = *signing;
+fn groups(
+    signing: &SigningInput<'_>,
+    step: BundleInterval,
+    events: &[Timestamp],
+) -> Result<Vec<Group>, KsrSigningError> {
+    let SigningInput { ksr, end, .. } = *signing;
     let mut groups = Vec::with_capacity(ksr.bundles.len());
     let mut left = MAX_BUNDLES;
     for (i, bundle) in ksr.bundles.iter().enumerate() {
         let next = ksr.bundles.get(i + 1).map(|next| next.inception);
         let until = next.map_or(Until::End(end), Until::Next);
         let inceptions = schedule::inceptions(bundle.inception, until, step, events, left + 1);
-        left = left.checked_sub(inceptions.len()).ok_or(SigningError::TooManyBundles)?;
+        left = left.checked_sub(inceptions.len()).ok_or(KsrSigningError::TooManyBundles)?;
         if !inceptions.is_empty() {
             groups.push((i, inceptions));
         }
@@ -297,8 +301,13 @@ fn check_ksk_tags(ksks: &[KskSchedule<'_>], groups: &[Group], findings: &mut Fin
 }
 
 /// KSR-NO-KSK and KSR-ALGORITHM-SET: each bundle is signed, by a KSK of each algorithm.
-fn check_ksks(signing: &Signing<'_>, ksks: &[KskSchedule<'_>], groups: &[Group], findings: &mut Findings) {
-    let Signing { policy, ksr, waivers, .. } = *signing;
+fn check_ksks(
+    signing: &SigningInput<'_>,
+    ksks: &[KskSchedule<'_>],
+    groups: &[Group],
+    findings: &mut Findings,
+) {
+    let SigningInput { policy, ksr, waivers, .. } = *signing;
     let unsigned = |at: &&Timestamp| !ksks.iter().any(|ksk| signs_as_anchor(ksk, ksks, **at));
     if let Some(at) = groups.iter().flat_map(|(_, inceptions)| inceptions).find(unsigned) {
         let (what, advice) = no_ksk(ksks, *at);
@@ -353,8 +362,12 @@ fn no_ksk(ksks: &[KskSchedule<'_>], at: Timestamp) -> (String, Advice) {
 }
 
 /// Decides when each KSK is used; finds KSR-PARENT-DS, KSR-KSK-HELD and KSR-KSK-LEFT.
-fn uses<'a>(signing: &Signing<'a>, ksks: &[&'a KeyFile], findings: &mut Findings) -> Vec<KskSchedule<'a>> {
-    let Signing { zone, ksr, parent, previous, waivers, .. } = *signing;
+fn uses<'a>(
+    signing: &SigningInput<'a>,
+    ksks: &[&'a KeyFile],
+    findings: &mut Findings,
+) -> Vec<KskSchedule<'a>> {
+    let SigningInput { zone, ksr, parent, previous, waivers, .. } = *signing;
     if let Some(what) = parent.and_then(|parent| parent.fault(zone, ksks)) {
         let what = format!("{what}; look at the parent again, and at the key folder");
         findings.refuse(CheckId::KsrParentDs, None, what);
@@ -475,7 +488,7 @@ impl SigningPlan<'_> {
     /// KSR-PROVE: the SKR that this plan makes, behind the one before, over all caches. What the parent does not have, it is taken to
     /// take from CDS.
     fn prove(&mut self, findings: &mut Findings) {
-        let Signing { zone, previous, parent, waivers, .. } = self.signing;
+        let SigningInput { zone, previous, parent, waivers, .. } = self.signing;
         // What lacks keys or signatures was told.
         let told = |f: &KsrFinding| f.refuses() || f.id == CheckId::KsrNoKsk || f.id == CheckId::KsrKeyFlags;
         if findings.all.iter().any(told) {
@@ -486,13 +499,13 @@ impl SigningPlan<'_> {
         let signing_first = |key: &&Dnskey| first.signatures.iter().any(|s| s.key_tag == key.tag());
         let before: &[Bundle] = previous.as_ref().map_or(&[], |skr| &skr.bundles);
         let parent = match parent {
-            Some(parent) => Parent::FollowsCds(parent.ds.clone()),
+            Some(parent) => ParentModel::FollowsCds(parent.ds.clone()),
             None => {
                 let trusted = |key: &Dnskey| key.is_ksk() && key.flags & FLAG_REVOKE == 0;
                 let ksks: Vec<Dnskey> = first.keys().filter(trusted).collect();
                 let anchors: Vec<TrustAnchor> =
                     ksks.iter().filter(signing_first).cloned().map(TrustAnchor::Dnskey).collect();
-                Parent::assumed(&anchors, before, first.inception)
+                ParentModel::assumed(&anchors, before, first.inception)
             }
         };
         let mut delays = Delays::from(&self.signing.reckoned_policy());
@@ -501,11 +514,11 @@ impl SigningPlan<'_> {
         }
         let before = before.iter().filter(|b| b.inception < first.inception);
         self.proved = true;
-        let report = prove::prove(&prove::Plan {
+        let report = prove::prove(&prove::ProofInput {
             zone,
             bundles: &before.chain(&bundles).collect::<Vec<_>>(),
             parent,
-            signing: prove::Signing::Derived,
+            signing: prove::SigningModel::Derived,
             delays,
             from: first.inception,
         });
@@ -541,7 +554,7 @@ impl SigningPlan<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::bundles::Signer;
+    use super::bundles::KskSigner;
     use super::*;
     use keystore::crypto::{Algorithm, PrivateKey, SigningKey};
     use keystore::exchange::KsrBundle;
@@ -589,16 +602,16 @@ mod tests {
         let policy = Policy::with_defaults("p");
         let waivers =
             [Waiver::ForeignAlgorithms, Waiver::TagCollision, Waiver::NoPossession].into_iter().collect();
-        let plan =
-            plan(Signing { waivers, ..Signing::new(&zone, &policy, &ksr, &keys, at, at) }).expect("a plan");
+        let plan = plan(SigningInput { waivers, ..SigningInput::new(&zone, &policy, &ksr, &keys, at, at) })
+            .expect("a plan");
         let ksk = &plan.ksks[0];
-        let signer = |key| Signer { ksk, file: &keys[0], key };
+        let signer = |key| KskSigner { ksk, file: &keys[0], key };
         let sound = private.signer(algorithm).expect("a signer");
         let bundle = plan.bundle(&ksr.bundles[0].keys, at, &[signer(sound)]).expect("a bundle");
         assert_eq!(bundle.signatures.len(), 3);
         let faulty = Box::new(Faulty(private.signer(algorithm).expect("a signer")));
         let error = plan.bundle(&ksr.bundles[0].keys, at, &[signer(faulty)]).expect_err("a wrong signature");
-        assert!(matches!(error, SigningError::Verify { covered: Rtype::DNSKEY, .. }), "{error}");
+        assert!(matches!(error, KsrSigningError::Verify { covered: Rtype::DNSKEY, .. }), "{error}");
     }
 
     #[test]
@@ -610,7 +623,7 @@ mod tests {
         let mut policy = Policy::with_defaults("p");
         let plan_for = |policy: &Policy| {
             let end = at.plus(30_000 * 9);
-            let signing = Signing::new(&zone, policy, &ksr, &[], end, at);
+            let signing = SigningInput::new(&zone, policy, &ksr, &[], end, at);
             plan(signing).map(|plan| plan.bundle_count()).map_err(|e| e.to_string())
         };
         // The second one at the very end, as BIND has it.

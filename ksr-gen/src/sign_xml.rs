@@ -9,7 +9,7 @@ use keystore::check::CheckId;
 use keystore::crypto::SigningKey;
 use keystore::dns::{Name, Rrset, Rrsig, Rtype};
 use keystore::exchange::xml::{
-    Ksk, Label, RespondError, Role, Rules, XmlBundle, XmlRequest, XmlResponse, check_chain, check_request,
+    Ksk, KskRole, Label, RespondError, Rules, XmlBundle, XmlRequest, XmlResponse, check_chain, check_request,
     check_response, convert, respond,
 };
 use keystore::exchange::{Bundle, SkrFinding, TrustAnchor, prove, xml};
@@ -127,7 +127,7 @@ impl<'a> SigningXml<'a> {
         check::check_zsk_collisions(&self.request.to_ksr(), &self.ksks(), out);
         let forms = self.forms();
         let published = |bundle: &XmlBundle| {
-            let there = forms.iter().filter(|ksk| ksk.role(bundle) != Role::Absent);
+            let there = forms.iter().filter(|ksk| ksk.role(bundle) != KskRole::Absent);
             (bundle.inception, there.map(|ksk| ksk.dnskey.clone()).collect())
         };
         check::check_ksk_collisions(self.request.bundles.iter().map(published), out);
@@ -164,7 +164,7 @@ impl<'a> SigningXml<'a> {
         let ksks = self.forms();
         let ttl = self.policy.dnskey_ttl;
         let bundle = |asked: &XmlBundle| {
-            let published = ksks.iter().filter(|ksk| ksk.role(asked) != Role::Absent);
+            let published = ksks.iter().filter(|ksk| ksk.role(asked) != KskRole::Absent);
             let keys = published.map(|ksk| &ksk.dnskey).chain(asked.keys.iter().map(|key| &key.dnskey));
             let signature = |ksk: &KskForm<'_>| Rrsig {
                 covered: Rtype::DNSKEY,
@@ -205,8 +205,8 @@ impl<'a> SigningXml<'a> {
         };
         let before = self.previous.map(|skr| skr.to_skr().bundles).unwrap_or_default();
         let parent = match self.parent {
-            Some(parent) => prove::Parent::FollowsCds(parent.ds.clone()),
-            None => prove::Parent::assumed(&signing_first(), &before, first.inception),
+            Some(parent) => prove::ParentModel::FollowsCds(parent.ds.clone()),
+            None => prove::ParentModel::assumed(&signing_first(), &before, first.inception),
         };
         let report =
             prove::prove_skr(self.zone, (&before, &bundles), parent, None, self.policy, first.inception);
@@ -241,7 +241,7 @@ pub(crate) fn sign(
     let rules = Rules::zone(zone.clone());
     refuse(findings)?;
 
-    let used = |ksk: &KskForm<'_>| request.bundles.iter().any(|b| ksk.role(b) != Role::Absent);
+    let used = |ksk: &KskForm<'_>| request.bundles.iter().any(|b| ksk.role(b) != KskRole::Absent);
     let ksks: Vec<Loaded<'_>> = signing
         .forms()
         .into_iter()
@@ -293,12 +293,12 @@ impl<'a> KskForm<'a> {
 
     /// Whether the bundle has a signature by it.
     pub fn signs(&self, bundle: &XmlBundle) -> bool {
-        self.role(bundle) == Role::Signing
+        self.role(bundle) == KskRole::Signing
     }
 
     /// A KSK is used where its times hold for the whole of a bundle, from its inception to its expiration; it is revoked in the
     /// bundles that begin at or after its Revoke time, and signs there as long as it is published (RFC 5011 section 2.1).
-    fn role(&self, bundle: &XmlBundle) -> Role {
+    fn role(&self, bundle: &XmlBundle) -> KskRole {
         let t = &self.file.timing;
         let holds = |from: Option<Timestamp>, until: Option<Timestamp>| {
             from.is_none_or(|from| from <= bundle.inception)
@@ -307,11 +307,11 @@ impl<'a> KskForm<'a> {
         let is_revoked =
             is_revoked_file(self.file) || t.revoke.is_some_and(|revoke| revoke <= bundle.inception);
         match (holds(t.publish, t.delete), holds(t.activate, t.inactive)) {
-            (false, _) => Role::Absent,
-            _ if is_revoked != self.is_revoked => Role::Absent,
-            (true, _) if is_revoked => Role::Signing,
-            (true, false) => Role::Published,
-            (true, true) => Role::Signing,
+            (false, _) => KskRole::Absent,
+            _ if is_revoked != self.is_revoked => KskRole::Absent,
+            (true, _) if is_revoked => KskRole::Signing,
+            (true, false) => KskRole::Published,
+            (true, true) => KskRole::Signing,
         }
     }
 }

@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt, chown};
 use common::{COMMON, Site};
 use keystore::dns::Name;
 use keystore::keys::plan::Interval;
-use keystore::policy::{self, Role};
+use keystore::policy::{self, KeyRole};
 use offline_ksk_ksr_gen::keygen::{self, Keygen, KeygenError, OtherOwner};
 
 const TIMES: &str = "-l @policy -k common -i 20270101 -e 20280101";
@@ -81,7 +81,7 @@ fn kind_22_zsk_that_the_owner_of_folder_or_keys_could_not_read_is_not_made() {
     let policy = policies.get("common").expect("a policy");
     let (dir, zone) = (site.path("zsk"), Name::parse("example.test").expect("a name"));
     let interval = Interval { start: site.now, end: site.now.plus(86_400) };
-    let mut wanted = Keygen::new(&dir, &zone, policy, Role::Zsk, interval, site.now);
+    let mut wanted = Keygen::new(&dir, &zone, policy, KeyRole::Zsk, interval, site.now);
     let error = keygen::run(&wanted, || {}).expect_err("refused");
     assert!(matches!(error, KeygenError::OtherOwner { owner: SIGNER, user: 0, .. }), "{error}");
     wanted.owner = OtherOwner::Accept;

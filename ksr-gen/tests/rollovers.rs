@@ -4,7 +4,9 @@ mod common;
 
 use common::{Site, signers, stamp, tag, zone};
 use keystore::check::CheckId;
-use keystore::exchange::prove::{Delays, Parent, ParentDs, Plan, ProofReport, Signing, prove};
+use keystore::exchange::prove::{
+    Delays, DsPeriod, ParentModel, ProofInput, ProofReport, SigningModel, prove,
+};
 use keystore::exchange::{Bundle, TrustAnchor, VerifyContext, bind, verify};
 use keystore::keys::files;
 use keystore::policy::Policy;
@@ -50,13 +52,13 @@ fn ds_file(site: &Site, tags: &[&String]) -> String {
 /// Proves the bundles with a parent that has these DS RRsets at these times.
 fn proof(bundles: &[Bundle], ds: &[(&str, Vec<TrustAnchor>)]) -> ProofReport {
     let policy = Policy::with_defaults("roll");
-    let timeline = ds.iter().map(|(from, ds)| ParentDs { from: stamp(from), ds: ds.clone(), ttl: 86_400 });
+    let timeline = ds.iter().map(|(from, ds)| DsPeriod { from: stamp(from), ds: ds.clone(), ttl: 86_400 });
     let zone = zone();
-    prove(&Plan {
+    prove(&ProofInput {
         zone: &zone,
         bundles: &bundles.iter().collect::<Vec<_>>(),
-        parent: Parent::Timeline(timeline.collect()),
-        signing: Signing::Derived,
+        parent: ParentModel::Timeline(timeline.collect()),
+        signing: SigningModel::Derived,
         delays: Delays::from(&policy),
         from: Timestamp::EPOCH,
     })
@@ -428,7 +430,7 @@ fn an_emergency_skr_takes_over_at_any_second() {
         let before = normal.iter().filter(|b| b.inception < at).cloned();
         let all: Vec<Bundle> = before.chain([cut]).chain(emergency[current + 1..].iter().cloned()).collect();
         let begins = at.plus(wait);
-        let Signing::Known(periods) = Signing::from_files(&zsks) else { panic!("no ZSKs") };
+        let SigningModel::Known(periods) = SigningModel::from_files(&zsks) else { panic!("no ZSKs") };
         let cut = |mut p: keystore::exchange::prove::SigningPeriod| {
             p.inactive = Some(p.inactive.map_or(begins, |inactive| inactive.min(begins)));
             (p.activate < begins).then_some(p)
@@ -440,11 +442,11 @@ fn an_emergency_skr_takes_over_at_any_second() {
             activate: begins,
             inactive: None,
         });
-        let report = prove(&Plan {
+        let report = prove(&ProofInput {
             zone: &zone,
             bundles: &all.iter().collect::<Vec<_>>(),
-            parent: Parent::FollowsCds(vec![TrustAnchor::Dnskey(ksk.clone())]),
-            signing: Signing::Known(periods),
+            parent: ParentModel::FollowsCds(vec![TrustAnchor::Dnskey(ksk.clone())]),
+            signing: SigningModel::Known(periods),
             delays: Delays::from(&policy),
             from: Timestamp::EPOCH,
         });

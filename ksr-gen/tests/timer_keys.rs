@@ -11,7 +11,7 @@ use common::{COMMON, zone};
 use keystore::exchange::bind;
 use keystore::keys::Dnskey;
 use keystore::time::Timestamp;
-use offline_ksk_ksr_gen::daemon::{Closed, KeyFiles, TickError, TimerOutcome, TimerReport};
+use offline_ksk_ksr_gen::daemon::{Closed, KeyFileProblems, TickError, TimerOutcome, TimerReport};
 
 /// A host with a request that is answered for half a year, and the look that has seen that.
 fn answered() -> Host {
@@ -199,7 +199,7 @@ fn row_22_ksr_a_policy_that_changes_half_way_makes_the_request_anew_or_changes_n
         let mut policy = good.clone();
         match harm {
             0 => policy.keys.clear(),
-            1 => policy.keys.retain(|entry| entry.role == keystore::policy::Role::Ksk),
+            1 => policy.keys.retain(|entry| entry.role == keystore::policy::KeyRole::Ksk),
             _ => policy.keys.iter_mut().for_each(|entry| entry.tag_range = (1, 0)),
         }
         host.reload(COMMON);
@@ -388,7 +388,7 @@ fn row_40_a_private_ksk_is_reported_and_neither_opened_nor_asked_for() {
     }
     host.now = host.now.plus(DAY);
     let report = host.tick();
-    assert_eq!(report.key_files, Some(KeyFiles { mismatched: 0, private_ksks: 1 }));
+    assert_eq!(report.key_files, Some(KeyFileProblems { mismatched: 0, private_ksks: 1 }));
     assert!(report.warnings.iter().all(|w| w.starts_with("KSR-PRIVATE-KSK: ")), "{:?}", report.warnings);
     assert_eq!(report.warnings.len(), 1);
     host.now = report.due;
@@ -400,7 +400,7 @@ fn row_40_a_private_ksk_is_reported_and_neither_opened_nor_asked_for() {
             fs::remove_file(host.zone.key_directory.join(file.file_name().expect("a name"))).expect("remove");
         }
     }
-    assert_eq!(host.tick().key_files, Some(KeyFiles { mismatched: 0, private_ksks: 0 }));
+    assert_eq!(host.tick().key_files, Some(KeyFileProblems { mismatched: 0, private_ksks: 0 }));
 }
 
 /// Where the signer has noted a TTL above `max-zone-ttl`, a ZSK stays for as long as caches may hold signatures by it.
@@ -442,8 +442,13 @@ fn add_old_zsk(
     delete: Option<Timestamp>,
     state: Option<keystore::keys::timing::State>,
 ) -> String {
-    let policy =
-        host.zone.policy.keys.iter().find(|entry| entry.role == keystore::policy::Role::Zsk).expect("a ZSK");
+    let policy = host
+        .zone
+        .policy
+        .keys
+        .iter()
+        .find(|entry| entry.role == keystore::policy::KeyRole::Zsk)
+        .expect("a ZSK");
     let early = Some(host.now.minus(400 * DAY));
     let timing = keystore::keys::Timing {
         created: early,

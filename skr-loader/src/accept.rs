@@ -17,7 +17,7 @@ use keystore::exchange::prove::ProofWeight;
 use keystore::exchange::{
     Bundle, Ksr, SkrFinding, TrustAnchor, UnverifiedSkr, VerifiedSkr, VerifyContext, bind, prove, verify,
 };
-use keystore::keys::files::Found;
+use keystore::keys::files::FolderKeys;
 use keystore::keys::{Dnskey, FLAG_ZONE, KeyFile};
 use keystore::policy::Policy;
 use keystore::time::Timestamp;
@@ -54,7 +54,7 @@ pub struct Context<'a> {
     /// What the generations before it have signed.
     pub history: Option<&'a History>,
     /// What the key folder holds for the zone; `None` = not asked (no key checks).
-    pub keys: Option<&'a Found>,
+    pub keys: Option<&'a FolderKeys>,
     /// The keys of it whose private key is there and cannot be used, and why.
     pub unusable: &'a [(Dnskey, String)],
     /// The pinned KSKs, and those that were announced; `None` = not asked.
@@ -65,7 +65,7 @@ pub struct Context<'a> {
     pub proof: Option<(&'a Policy, &'a [TrustAnchor])>,
     /// There are ZSKs of other providers in it, whose private keys are not here (RFC 8901 model 1).
     pub multi_signer: bool,
-    /// ZSKs that a request proves to be held by whoever made it; for [`Found::sealed`].
+    /// ZSKs that a request proves to be held by whoever made it; for [`FolderKeys::sealed`].
     pub proven: &'a [Dnskey],
     /// The signature of the KSK operator over the file, and whether there must be one; `None` = nobody's certificate is pinned.
     pub operator: Option<(&'a Operator, bool)>,
@@ -158,7 +158,7 @@ fn check_proof(skr: &VerifiedSkr, context: &Context<'_>, now: Timestamp, finding
         bundles[0].inception = now;
     }
     let keys = context.keys.map(|found| &*found.keys);
-    let parent = prove::Parent::assumed(anchors, before, now);
+    let parent = prove::ParentModel::assumed(anchors, before, now);
     let report = prove::prove_skr(skr.zone(), (before, &bundles), parent, keys, policy, now);
     let weight = if report.derived { ProofWeight::Warns } else { ProofWeight::Rejects };
     findings.extend(report.as_findings(CheckId::SkrProve, weight));
@@ -463,7 +463,7 @@ fn check_chain(skr: &VerifiedSkr, state: &ZoneState, now: Timestamp, findings: &
 /// Where this process may not read it: whether it is there, and whether a request proves that its maker holds it.
 fn check_private_keys(
     remaining: &[Bundle],
-    keys: &Found,
+    keys: &FolderKeys,
     context: &Context<'_>,
     findings: &mut Vec<SkrFinding>,
 ) {
@@ -528,7 +528,7 @@ fn is_file_of(path: &Path, key: &Dnskey) -> bool {
 
 /// SKR-KEYSET, towards the key folder, a warning: named adds what its key folder publishes beyond the bundle, and the KSK's
 /// signature then fits no more; and there are times of keys that it cannot work with.
-fn check_folder(remaining: &[Bundle], keys: &Found, now: Timestamp, findings: &mut Vec<SkrFinding>) {
+fn check_folder(remaining: &[Bundle], keys: &FolderKeys, now: Timestamp, findings: &mut Vec<SkrFinding>) {
     let of_times =
         keys.bad_times(now).map(|bad| SkrFinding::warning(CheckId::SkrKeyset, None, bad.to_string()));
     findings.extend(of_times);

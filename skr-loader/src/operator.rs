@@ -8,7 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use keystore::crypto::cms::{self, Certificate};
+use keystore::crypto::cms::{self, CmsCertificate};
 use keystore::time::Timestamp;
 
 use crate::files::{self, FileError, NamedBy};
@@ -38,7 +38,7 @@ impl Operator {
     pub fn judge(
         signature: Result<&[u8], &FileError>,
         content: &[u8],
-        pinned: &[Certificate],
+        pinned: &[CmsCertificate],
         now: Timestamp,
     ) -> Self {
         match signature.map(|octets| cms::verify_detached(octets, content, pinned, now)) {
@@ -63,7 +63,7 @@ pub fn beside(
     path: &Path,
     named: NamedBy,
     content: &[u8],
-    pinned: &[Certificate],
+    pinned: &[CmsCertificate],
     now: Timestamp,
 ) -> Operator {
     match files::read(&signature_path(path), named, cms::MAX_SIGNATURE_OCTETS) {

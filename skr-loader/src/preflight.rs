@@ -19,7 +19,7 @@ use keystore::command::find_program;
 use keystore::config::Config;
 use keystore::config::deliver::Method;
 use keystore::cookie_secrets::CookieSecrets;
-use keystore::policy::{PolicyFinding, Severity};
+use keystore::policy::{PolicyFinding, PolicySeverity};
 use keystore::store::accepted_mark;
 use metrics::http::{CertificateFiles, Guard, LoadedCertificate};
 use rights::Ports;
@@ -40,14 +40,14 @@ pub enum Work {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     /// Whether it keeps the daemon from its work.
-    pub severity: Severity,
+    pub severity: PolicySeverity,
     /// What is wrong, and what to do.
     pub what: String,
 }
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let word = if self.severity == Severity::Error { "error" } else { "warning" };
+        let word = if self.severity == PolicySeverity::Error { "error" } else { "warning" };
         write!(f, "{word}: {}", self.what)
     }
 }
@@ -112,7 +112,7 @@ pub fn report(
     for finding in &findings {
         writeln!(out, "{finding}")?;
     }
-    let errors = findings.iter().filter(|f| f.severity == Severity::Error).count();
+    let errors = findings.iter().filter(|f| f.severity == PolicySeverity::Error).count();
     let warnings = config.warnings.len() + findings.len() - errors;
     let words = match errors {
         0 => "no errors".to_owned(),
@@ -130,11 +130,11 @@ struct Host<'a> {
 
 impl Host<'_> {
     fn error(&mut self, what: String) {
-        self.findings.push(Finding { severity: Severity::Error, what });
+        self.findings.push(Finding { severity: PolicySeverity::Error, what });
     }
 
     fn warning(&mut self, what: String) {
-        self.findings.push(Finding { severity: Severity::Warning, what });
+        self.findings.push(Finding { severity: PolicySeverity::Warning, what });
     }
 
     fn state_dir(&mut self, config: &Config, work: &[Work]) {
@@ -532,7 +532,7 @@ mod tests {
         let mut config = state.config();
         config.state_dir = state.path("later");
         let found = check(&config, &[Work::AcceptSkrs], None);
-        assert!(found.len() == 1 && found[0].severity == Severity::Warning, "{found:?}");
+        assert!(found.len() == 1 && found[0].severity == PolicySeverity::Warning, "{found:?}");
         if rustix::process::geteuid().is_root() {
             eprintln!("SKIPPED in part: root can write everywhere");
             return;

@@ -61,7 +61,7 @@ pub enum ChainError {
 }
 
 /// Reads trust anchors of `zone` or of one of its ancestors. The error is that of the zone itself.
-pub fn parse(text: &str, zone: &Name) -> Result<Anchors, bind::SyntaxError> {
+pub fn parse(text: &str, zone: &Name) -> Result<Anchors, bind::BindSyntaxError> {
     let first = match parse_trust_anchors(text, zone) {
         Ok(anchors) => return Ok(Anchors { owner: zone.clone(), anchors }),
         Err(error) => error,

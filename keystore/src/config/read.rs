@@ -26,12 +26,12 @@ use super::zone_files::{InUse, ZoneFileErrors, ZoneFiles, ZoneSource};
 use super::{Config, ConfigErrors, ZoneConfig};
 use crate::dns::Name;
 use crate::policy::table::{Document, DocumentError, Table, Value};
-use crate::policy::toml::{self, Section};
-use crate::policy::{Policies, PolicyFinding, Severity};
+use crate::policy::toml::{self, TopLevelKey};
+use crate::policy::{Policies, PolicyFinding, PolicySeverity};
 use crate::shared::Shared;
 use crate::time::Timestamp;
 use zone::{NO_ZONE, ZoneReader};
-use zone_files::{AddedFile, BadZoneFiles, Before, Settings};
+use zone_files::{AddedFile, BadZoneFiles, Before, ZoneFileSettings};
 
 pub(super) fn load(path: &Path) -> Result<Config, ConfigErrors> {
     read(Document::load(path)?, Anchors::Needed, BadZoneFiles::Refuse)
@@ -137,10 +137,10 @@ pub(super) fn locate_control_socket(path: &Path) -> Option<std::path::PathBuf> {
     let doc = Document::load(path).ok()?;
     let root = doc.parse().ok()?;
     let mut top = Table::new(&doc, root.get_ref(), "", doc.place(0..0));
-    let loader = top.get(Section::Loader.key());
+    let loader = top.get(TopLevelKey::Loader.key());
     let mut loader = loader.as_ref().and_then(Value::table);
     let named = loader.as_mut().and_then(|table| table.get("control-socket")?.path());
-    named.or_else(|| Some(super::control_socket_of(&top.get(Section::StateDir.key())?.path()?)))
+    named.or_else(|| Some(super::control_socket_of(&top.get(TopLevelKey::StateDir.key())?.path()?)))
 }
 
 /// See [`Config::locate_state_dir`].
@@ -148,7 +148,7 @@ pub(super) fn locate_state_dir(path: &Path) -> Option<std::path::PathBuf> {
     let doc = Document::load(path).ok()?;
     let root = doc.parse().ok()?;
     let mut top = Table::new(&doc, root.get_ref(), "", doc.place(0..0));
-    top.get(Section::StateDir.key())?.path()
+    top.get(TopLevelKey::StateDir.key())?.path()
 }
 
 impl From<DocumentError> for ConfigErrors {
@@ -178,7 +178,8 @@ fn top(doc: &Document, mut top: Table<'_, '_>, need: Anchors, bad: BadZoneFiles<
     if let Some(value) = top.require("version", "1") {
         toml::version(&value);
     }
-    let state_dir = top.require(Section::StateDir.key(), "\"/var/lib/offline-ksk\"").and_then(|v| v.path());
+    let state_dir =
+        top.require(TopLevelKey::StateDir.key(), "\"/var/lib/offline-ksk\"").and_then(|v| v.path());
     let policies = toml::policies(&mut top);
     let (transfer, rules) = transfer::read(&mut top);
     let ksr = ksr::read(&mut top);
@@ -193,11 +194,11 @@ fn top(doc: &Document, mut top: Table<'_, '_>, need: Anchors, bad: BadZoneFiles<
     let (zones, mut zone_files) = zones(&mut top, &mut reader, taken, bad).unzip();
     let used = reader.used;
     let known = KnownZones::new(zones.as_deref(), zone_files.as_ref());
-    let deliver = top.get(Section::Deliver.key()).map(|v| super::deliver::read(&v, &known));
-    let signer = top.get(Section::Signer.key()).map(|v| listen::signer(&v));
-    let metrics = top.get(Section::Metrics.key()).map(|v| listen::metrics(&v));
-    let probe = top.get(Section::Probe.key()).map(|v| probe::read(&v, &known));
-    let pair = top.get(Section::Pair.key()).map(|v| pair::read(&v, state_dir.as_deref()));
+    let deliver = top.get(TopLevelKey::Deliver.key()).map(|v| super::deliver::read(&v, &known));
+    let signer = top.get(TopLevelKey::Signer.key()).map(|v| listen::signer(&v));
+    let metrics = top.get(TopLevelKey::Metrics.key()).map(|v| listen::metrics(&v));
+    let probe = top.get(TopLevelKey::Probe.key()).map(|v| probe::read(&v, &known));
+    let pair = top.get(TopLevelKey::Pair.key()).map(|v| pair::read(&v, state_dir.as_deref()));
     top.finish();
     let missing = known.into_missing();
     match (bad, &mut zone_files) {
@@ -233,18 +234,18 @@ fn zones(
     catalogs: &[TakenCatalog],
     bad: BadZoneFiles<'_>,
 ) -> Option<(Vec<Shared<ZoneConfig>>, ZoneFiles)> {
-    let of_file = top.get(Section::Zone.key()).map(|value| reader.read(&value, &ZoneSource::MainFile));
-    let folder = top.get(Section::ZonesDirectory.key());
+    let of_file = top.get(TopLevelKey::Zone.key()).map(|value| reader.read(&value, &ZoneSource::MainFile));
+    let folder = top.get(TopLevelKey::ZonesDirectory.key());
     if folder.is_none() && of_file.is_none() && catalogs.is_empty() {
         top.error(NO_ZONE);
     }
-    let max_removal = top.get(Section::ZonesMaxRemoval.key()).and_then(|value| value.integer(0..=100));
+    let max_removal = top.get(TopLevelKey::ZonesMaxRemoval.key()).and_then(|value| value.integer(0..=100));
     let is_named = folder.is_some();
     let folder = folder.and_then(|value| Some((value.path()?, value.at.clone())));
     if is_named && folder.is_none() {
         return None;
     }
-    let settings = Settings { doc: top.doc, folder, max_removal, catalogs };
+    let settings = ZoneFileSettings { doc: top.doc, folder, max_removal, catalogs };
     let main = of_file.unwrap_or_else(|| Some(Vec::new()));
     let of_files = zone_files::read(&settings, main.as_deref().unwrap_or_default(), reader, bad);
     let (mut zones, (files, mut of_files)) = (main?, of_files?);
@@ -262,9 +263,9 @@ fn note_policies(doc: &Document, policies: &Policies, used: &HashSet<String>) {
             continue;
         }
         doc.note_all(findings.map(|f| match f.severity {
-            Severity::Warning => f,
-            Severity::Error => PolicyFinding {
-                severity: Severity::Warning,
+            PolicySeverity::Warning => f,
+            PolicySeverity::Error => PolicyFinding {
+                severity: PolicySeverity::Warning,
                 what: format!("{} (no zone uses this policy)", f.what),
                 ..f
             },

@@ -9,7 +9,7 @@ use super::tls::{ClientTls, PrimaryTls};
 use super::zone_files::{CatalogTroubleKind, Origin, ZoneFileErrors};
 use super::{Config, ZoneConfig};
 use crate::dns::Name;
-use crate::policy::{PolicyFinding, Severity};
+use crate::policy::{PolicyFinding, PolicySeverity};
 use crate::tsig::{TsigKey, TsigKeyError};
 
 /// Settings of the table `[transfer]`; `allow-transfer` and `notify` in it are the defaults of the zones and stand in them.
@@ -234,7 +234,7 @@ impl Config {
             if let Some((at, config)) = known {
                 *zone = config.zones[*at].clone();
             }
-            let (severity, path) = (Severity::Error, file.to_path_buf());
+            let (severity, path) = (PolicySeverity::Error, file.to_path_buf());
             let finding = PolicyFinding { severity, path, line: 1, what: error.to_string() };
             match origin {
                 Origin::Folder => noted.findings.push(finding),

@@ -23,7 +23,7 @@ const MAX_DIGEST_ALGORITHMS: usize = 64;
 
 /// A certificate that an operator has named: one that was pinned, or that of an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Certificate {
+pub struct CmsCertificate {
     /// Its DER octets.
     pub der: Vec<u8>,
     /// SHA-256 of them, in lower-case hex: its name in logs.
@@ -65,7 +65,7 @@ pub enum CmsError {
 /// Why a file of certificates is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum CertificateError {
+pub enum CmsCertificateError {
     /// It is no PEM file of certificates.
     #[error("does not read as PEM certificates")]
     Syntax,
@@ -74,24 +74,24 @@ pub enum CertificateError {
     None,
 }
 
-impl Certificate {
+impl CmsCertificate {
     /// Reads every certificate of a PEM file.
-    pub fn read_pem(pem: &[u8]) -> Result<Vec<Self>, CertificateError> {
-        let certificates = X509::stack_from_pem(pem).map_err(|_| CertificateError::Syntax)?;
+    pub fn read_pem(pem: &[u8]) -> Result<Vec<Self>, CmsCertificateError> {
+        let certificates = X509::stack_from_pem(pem).map_err(|_| CmsCertificateError::Syntax)?;
         if certificates.is_empty() {
-            return Err(CertificateError::None);
+            return Err(CmsCertificateError::None);
         }
         certificates.iter().map(Self::of).collect()
     }
 
     /// Reads one from its DER octets.
-    pub fn read_der(der: &[u8]) -> Result<Self, CertificateError> {
-        let x509 = X509::from_der(der).map_err(|_| CertificateError::Syntax)?;
+    pub fn read_der(der: &[u8]) -> Result<Self, CmsCertificateError> {
+        let x509 = X509::from_der(der).map_err(|_| CmsCertificateError::Syntax)?;
         Self::of(&x509)
     }
 
-    fn of(x509: &X509) -> Result<Self, CertificateError> {
-        let der = x509.to_der().map_err(|_| CertificateError::Syntax)?;
+    fn of(x509: &X509) -> Result<Self, CmsCertificateError> {
+        let der = x509.to_der().map_err(|_| CmsCertificateError::Syntax)?;
         let sha256 = data_encoding::HEXLOWER.encode(&super::sha256(&der));
         let subject = x509.subject_name().entries().filter_map(|entry| {
             let (name, value) = (entry.object().nid().short_name().ok()?, entry.data().to_string().ok()?);
@@ -151,9 +151,9 @@ pub fn is_whole(signature: &[u8]) -> bool {
 pub fn verify_detached<'a>(
     signature: &[u8],
     content: &[u8],
-    pinned: &'a [Certificate],
+    pinned: &'a [CmsCertificate],
     now: Timestamp,
-) -> Result<&'a Certificate, CmsError> {
+) -> Result<&'a CmsCertificate, CmsError> {
     if !is_detached(&mut parse(signature)?) {
         return Err(CmsError::Attached);
     }
@@ -161,19 +161,19 @@ pub fn verify_detached<'a>(
         return Err(CmsError::Weak);
     }
     let signed_by =
-        |certificate: &&Certificate| is_signed(signature, content, std::slice::from_ref(*certificate));
+        |certificate: &&CmsCertificate| is_signed(signature, content, std::slice::from_ref(*certificate));
     // The usual case first: one signer. With several, each of them must be pinned and valid.
     if let Some(signer) = pinned.iter().find(signed_by) {
         return if signer.is_valid_at(now) { Ok(signer) } else { Err(dates(signer)) };
     }
-    let valid: Vec<Certificate> = pinned.iter().filter(|c| c.is_valid_at(now)).cloned().collect();
+    let valid: Vec<CmsCertificate> = pinned.iter().filter(|c| c.is_valid_at(now)).cloned().collect();
     match pinned.iter().find(|c| c.is_valid_at(now)) {
         Some(first) if valid.len() > 1 && is_signed(signature, content, &valid) => Ok(first),
         _ => Err(CmsError::NotSigned),
     }
 }
 
-fn dates(certificate: &Certificate) -> CmsError {
+fn dates(certificate: &CmsCertificate) -> CmsError {
     let (from, until) = certificate
         .x509()
         .map_or_else(Default::default, |x| (x.not_before().to_string(), x.not_after().to_string()));
@@ -292,10 +292,10 @@ fn is_detached(cms: &mut CmsContentInfo) -> bool {
 }
 
 /// Each signer is found among `certificates`, and there alone, and its signature over `content` verifies.
-fn is_signed(signature: &[u8], content: &[u8], certificates: &[Certificate]) -> bool {
+fn is_signed(signature: &[u8], content: &[u8], certificates: &[CmsCertificate]) -> bool {
     let Ok(mut cms) = parse(signature) else { return false };
     let Ok(mut stack) = Stack::new() else { return false };
-    for certificate in certificates.iter().filter_map(Certificate::x509) {
+    for certificate in certificates.iter().filter_map(CmsCertificate::x509) {
         if stack.push(certificate).is_err() {
             return false;
         }
@@ -316,8 +316,8 @@ mod tests {
         };
     }
 
-    fn pinned(pem: &[u8]) -> Vec<Certificate> {
-        Certificate::read_pem(pem).unwrap()
+    fn pinned(pem: &[u8]) -> Vec<CmsCertificate> {
+        CmsCertificate::read_pem(pem).unwrap()
     }
 
     /// 2027-01-01: within the dates of the good certificates.
@@ -325,7 +325,7 @@ mod tests {
         Timestamp::parse_stamp("20270101000000").unwrap()
     }
 
-    fn operator() -> Vec<Certificate> {
+    fn operator() -> Vec<CmsCertificate> {
         pinned(fixture!("operator.pem"))
     }
 
@@ -472,7 +472,7 @@ mod tests {
     fn certificates_are_read_or_told() {
         assert_eq!(pinned(&[fixture!("operator.pem"), fixture!("other.pem")].concat()).len(), 2);
         for bad in [&b""[..], b"x", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
-            assert!(Certificate::read_pem(bad).is_err());
+            assert!(CmsCertificate::read_pem(bad).is_err());
         }
     }
 }

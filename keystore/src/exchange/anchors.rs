@@ -1,6 +1,6 @@
 //! Trust anchors: the KSKs that the operator pinned, as DNSKEY or DS records.
 
-use super::bind::SyntaxError;
+use super::bind::BindSyntaxError;
 use super::key_fault::key_fault;
 use crate::check::CheckId;
 use crate::crypto::Algorithm;
@@ -70,7 +70,7 @@ pub const fn revoked_tags(tag: u16) -> [u16; 2] {
 /// TTL and class may be left out. Records of other owners and types are errors,
 /// and so is what must not be pinned: ZSKs, revoked keys, digests by SHA-1. IDs: `ANCHOR-SYNTAX`, `ANCHOR-WRONG-ZONE`,
 /// `ANCHOR-TYPE`, `ANCHOR-KEY`.
-pub fn parse_trust_anchors(text: &str, zone: &Name) -> Result<Vec<TrustAnchor>, SyntaxError> {
+pub fn parse_trust_anchors(text: &str, zone: &Name) -> Result<Vec<TrustAnchor>, BindSyntaxError> {
     let mut anchors = Vec::new();
     for entry in Entries::new(text.as_bytes()) {
         let entry = entry.map_err(|e| error(CheckId::AnchorSyntax, e.line, e.what.to_string()))?;
@@ -105,8 +105,8 @@ pub fn parse_trust_anchors(text: &str, zone: &Name) -> Result<Vec<TrustAnchor>, 
     Ok(anchors)
 }
 
-fn error(id: CheckId, line: u32, what: impl Into<String>) -> SyntaxError {
-    SyntaxError { id, line, what: what.into() }
+fn error(id: CheckId, line: u32, what: impl Into<String>) -> BindSyntaxError {
+    BindSyntaxError { id, line, what: what.into() }
 }
 
 /// Why a record cannot be a trust anchor.

@@ -4,7 +4,7 @@ use crate::check::CheckId;
 use std::fmt;
 use std::str::FromStr;
 
-use super::bind::SyntaxError;
+use super::bind::BindSyntaxError;
 use super::{Ksr, UnverifiedSkr, bind, knot, xml};
 use crate::dns::Name;
 
@@ -110,7 +110,7 @@ pub fn zone_of(octets: &[u8]) -> Option<Name> {
 }
 
 /// Reads an SKR for `zone` in any form.
-pub fn parse_skr(octets: &[u8], zone: &Name) -> Result<UnverifiedSkr, SyntaxError> {
+pub fn parse_skr(octets: &[u8], zone: &Name) -> Result<UnverifiedSkr, BindSyntaxError> {
     match detect(octets) {
         Format::Bind => bind::parse_skr(octets, zone),
         Format::Knot => knot::parse_skr(octets, zone),
@@ -123,7 +123,7 @@ pub fn parse_skr(octets: &[u8], zone: &Name) -> Result<UnverifiedSkr, SyntaxErro
 }
 
 /// Reads a KSR for `zone` in any form. What XML says more ([`xml::convert::LOST_OF_REQUEST`]) is left out, unchecked.
-pub fn parse_ksr(octets: &[u8], zone: &Name) -> Result<Ksr, SyntaxError> {
+pub fn parse_ksr(octets: &[u8], zone: &Name) -> Result<Ksr, BindSyntaxError> {
     match detect(octets) {
         Format::Bind => bind::parse_ksr(octets, zone),
         Format::Knot => knot::parse_ksr(octets, zone),
@@ -135,11 +135,11 @@ pub fn parse_ksr(octets: &[u8], zone: &Name) -> Result<Ksr, SyntaxError> {
     }
 }
 
-fn check_domain(id: CheckId, domain: &Name, zone: &Name) -> Result<(), SyntaxError> {
+fn check_domain(id: CheckId, domain: &Name, zone: &Name) -> Result<(), BindSyntaxError> {
     if domain == zone {
         return Ok(());
     }
-    Err(SyntaxError { id, line: 1, what: format!("it is for {domain}, where {zone} was expected") })
+    Err(BindSyntaxError { id, line: 1, what: format!("it is for {domain}, where {zone} was expected") })
 }
 
 #[cfg(test)]

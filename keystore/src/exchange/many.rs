@@ -35,14 +35,14 @@ pub fn max_octets(zones: usize) -> u64 {
 
 /// The part of a file that is of one zone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Section<'a> {
+pub struct ZoneSection<'a> {
     /// Its first line in the file, from 1.
     pub line: u32,
     /// Its octets, closing line included. All sections together are the file.
     pub octets: &'a [u8],
 }
 
-impl Section<'_> {
+impl ZoneSection<'_> {
     /// The zone of its first record.
     #[must_use]
     pub fn zone(&self) -> Option<Name> {
@@ -88,7 +88,7 @@ fn check_lines(octets: &[u8]) -> Result<(), TooMany> {
 /// Cuts a file behind each closing line; in time linear to its length. What is no text, or has one closing line, is one section.
 ///
 /// Blank lines and comments between two sections go to the second one, behind the last one to that.
-pub fn split(octets: &[u8]) -> Result<Vec<Section<'_>>, TooMany> {
+pub fn split(octets: &[u8]) -> Result<Vec<ZoneSection<'_>>, TooMany> {
     check_lines(octets)?;
     let mut sections = Vec::new();
     let (mut start, mut first, mut number, mut at) = (0, 1, 1u32, 0);
@@ -105,7 +105,7 @@ pub fn split(octets: &[u8]) -> Result<Vec<Section<'_>>, TooMany> {
             if sections.len() == MAX_ZONES {
                 return Err(TooMany::Zones);
             }
-            sections.push(Section { line: first, octets: &octets[start..end] });
+            sections.push(ZoneSection { line: first, octets: &octets[start..end] });
             (start, first, content) = (end, number, false);
         }
     }
@@ -114,13 +114,13 @@ pub fn split(octets: &[u8]) -> Result<Vec<Section<'_>>, TooMany> {
             let from = start - last.octets.len();
             last.octets = &octets[from..];
         }
-        _ => sections.push(Section { line: first, octets: &octets[start..] }),
+        _ => sections.push(ZoneSection { line: first, octets: &octets[start..] }),
     }
     Ok(sections)
 }
 
 /// A section, and the zone that it names.
-pub type OfZone<'a> = (Option<Name>, Section<'a>);
+pub type OfZone<'a> = (Option<Name>, ZoneSection<'a>);
 
 /// The sections when the file is of several zones; `None` when it is one section, or all name one zone: then it is for the reader
 /// of a single file to say what is wrong with it.
@@ -132,7 +132,7 @@ pub fn split_zones(octets: &[u8]) -> Result<Option<Vec<OfZone<'_>>>, TooMany> {
 
 /// How often each zone occurs. A zone that does so twice has no section that counts: which one was meant?
 #[must_use]
-pub fn count(sections: &[(Option<Name>, Section<'_>)]) -> HashMap<Name, usize> {
+pub fn count(sections: &[(Option<Name>, ZoneSection<'_>)]) -> HashMap<Name, usize> {
     let mut out = HashMap::new();
     for zone in sections.iter().filter_map(|(zone, _)| zone.as_ref()) {
         *out.entry(zone.to_lowercase()).or_insert(0) += 1;

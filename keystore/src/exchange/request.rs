@@ -4,7 +4,7 @@ use super::KsrBundle;
 use crate::dns::Name;
 use crate::keys::KeyFile;
 use crate::keys::plan::{Interval, MOST_STEPS, PlanError, check_interval, matches};
-use crate::policy::{Policy, Role};
+use crate::policy::{KeyRole, Policy};
 
 /// BIND's `request`: the bundles from `start` to `end` (included), a new one at each Publish and Delete of any key.
 ///
@@ -24,7 +24,7 @@ pub fn bundles(
         }
         let mut bundle =
             KsrBundle { inception: at, ttl: policy.dnskey_ttl, keys: Vec::new(), proofs: Vec::new() };
-        for entry in policy.keys.iter().filter(|entry| entry.role == Role::Zsk) {
+        for entry in policy.keys.iter().filter(|entry| entry.role == KeyRole::Zsk) {
             let mut found = false;
             for key in keys.iter().filter(|key| matches(entry, key) && key.timing.is_published(at)) {
                 found = true;

@@ -16,7 +16,7 @@ mod tests;
 use super::timing::State;
 use super::{FLAG_REVOKE, KeyFile, Timing};
 use crate::crypto::Algorithm;
-use crate::policy::{KeyPolicy, Policy, Role};
+use crate::policy::{KeyPolicy, KeyRole, Policy};
 use crate::time::Timestamp;
 
 /// Longest interval that is planned without being asked twice, in seconds: 20 years of 365 days.
@@ -49,7 +49,7 @@ pub enum Holes {
 
 /// One line of a key plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Step<'a> {
+pub struct PlanStep<'a> {
     /// Time of the round: from here on a key is wanted.
     pub bundle: Timestamp,
     /// The entry of the policy.
@@ -123,7 +123,7 @@ pub enum PlanError {
         /// Name of the policy.
         policy: String,
         /// Role of the entry.
-        role: Role,
+        role: KeyRole,
         /// Its lifetime, in seconds.
         lifetime: u32,
         /// When the key would become active.
@@ -137,7 +137,7 @@ pub enum PlanError {
         /// Name of the policy.
         policy: String,
         /// The role.
-        role: Role,
+        role: KeyRole,
         /// True when there is a `csk` entry.
         csk: bool,
     },
@@ -161,11 +161,11 @@ pub enum PlanError {
     TooMany,
 }
 
-const fn role_word(role: Role) -> &'static str {
+const fn role_word(role: KeyRole) -> &'static str {
     match role {
-        Role::Ksk => "ksk",
-        Role::Zsk => "zsk",
-        Role::Csk => "csk",
+        KeyRole::Ksk => "ksk",
+        KeyRole::Zsk => "zsk",
+        KeyRole::Csk => "csk",
     }
 }
 
@@ -196,9 +196,9 @@ pub fn matches(entry: &KeyPolicy, key: &KeyFile) -> bool {
     let Some(state) = &key.state else { return false };
     let range = entry.tag_range.0..=entry.tag_range.1;
     let (ksk, zsk) = match entry.role {
-        Role::Ksk => (true, false),
-        Role::Zsk => (false, true),
-        Role::Csk => (true, true),
+        KeyRole::Ksk => (true, false),
+        KeyRole::Zsk => (false, true),
+        KeyRole::Csk => (true, true),
     };
     key.dnskey.algorithm == entry.algorithm
         && state.length == entry.bits
@@ -214,7 +214,7 @@ pub fn matches(entry: &KeyPolicy, key: &KeyFile) -> bool {
 #[must_use]
 pub fn timing(
     policy: &Policy,
-    role: Role,
+    role: KeyRole,
     lifetime: u32,
     activate: Timestamp,
     first: bool,
@@ -223,7 +223,7 @@ pub fn timing(
     let publish = activate.minus(policy.prepublication());
     let mut timing =
         Timing { created: Some(now), publish: Some(publish), activate: Some(activate), ..Timing::default() };
-    let ksk = role != Role::Zsk;
+    let ksk = role != KeyRole::Zsk;
     if ksk {
         let known = publish.plus(policy.prepublication());
         let signed = u64::from(policy.effective_max_zone_ttl()) + u64::from(policy.zone_propagation_delay);
@@ -245,8 +245,8 @@ pub fn state(entry: &KeyPolicy) -> State {
     State {
         length: entry.bits,
         lifetime: Some(entry.lifetime),
-        ksk: Some(entry.role != Role::Zsk),
-        zsk: Some(entry.role != Role::Ksk),
+        ksk: Some(entry.role != KeyRole::Zsk),
+        zsk: Some(entry.role != KeyRole::Ksk),
         ..State::default()
     }
 }
@@ -258,11 +258,11 @@ pub fn state(entry: &KeyPolicy) -> State {
 pub fn keygen<'a>(
     existing: &'a [KeyFile],
     policy: &'a Policy,
-    role: Role,
+    role: KeyRole,
     interval: Interval,
     holes: Holes,
     now: Timestamp,
-) -> Result<Vec<Step<'a>>, PlanError> {
+) -> Result<Vec<PlanStep<'a>>, PlanError> {
     if interval.start == interval.end {
         return Err(PlanError::Empty { at: interval.start });
     }
@@ -270,12 +270,13 @@ pub fn keygen<'a>(
     let mut steps = Vec::new();
     let mut entries = policy.keys.iter().filter(|entry| entry.role == role).peekable();
     if entries.peek().is_none() {
-        let csk = policy.keys.iter().any(|entry| entry.role == Role::Csk);
+        let csk = policy.keys.iter().any(|entry| entry.role == KeyRole::Csk);
         return Err(PlanError::NoEntry { policy: policy.name.clone(), role, csk });
     }
     for entry in entries {
         let in_use = |key: &&KeyFile| {
-            key.dnskey.is_ksk() == (role == Role::Ksk) && key.timing.delete.is_none_or(|t| t > interval.start)
+            key.dnskey.is_ksk() == (role == KeyRole::Ksk)
+                && key.timing.delete.is_none_or(|t| t > interval.start)
         };
         let mut in_use = existing.iter().filter(in_use).peekable();
         let enters = holes == Holes::Fill
@@ -299,14 +300,14 @@ pub const STANDBY_ACTIVATE: Timestamp = Timestamp::from_secs(4_102_444_800);
 pub fn standby<'a>(
     existing: &'a [KeyFile],
     policy: &'a Policy,
-    role: Role,
+    role: KeyRole,
     start: Timestamp,
     now: Timestamp,
-) -> Result<Vec<Step<'a>>, PlanError> {
+) -> Result<Vec<PlanStep<'a>>, PlanError> {
     fits(start.plus(policy.prepublication()))?;
     let step = |entry: &'a KeyPolicy| {
         let is_standby = |key: &&KeyFile| {
-            let waits = key.timing.activate.is_none_or(|at| role == Role::Zsk && at >= STANDBY_ACTIVATE);
+            let waits = key.timing.activate.is_none_or(|at| role == KeyRole::Zsk && at >= STANDBY_ACTIVATE);
             matches(entry, key) && waits && key.timing.delete.is_none()
         };
         let key = existing.iter().find(is_standby).map_or_else(
@@ -314,18 +315,18 @@ pub fn standby<'a>(
                 PlannedKey::Generate(Timing {
                     created: Some(now),
                     publish: Some(start),
-                    activate: (role == Role::Zsk).then_some(STANDBY_ACTIVATE),
-                    sync_publish: (role != Role::Zsk).then(|| start.plus(policy.prepublication())),
+                    activate: (role == KeyRole::Zsk).then_some(STANDBY_ACTIVATE),
+                    sync_publish: (role != KeyRole::Zsk).then(|| start.plus(policy.prepublication())),
                     ..Timing::default()
                 })
             },
             PlannedKey::Selected,
         );
-        Step { bundle: start, entry, fills_hole: false, key }
+        PlanStep { bundle: start, entry, fills_hole: false, key }
     };
-    let steps: Vec<Step<'a>> = policy.keys.iter().filter(|entry| entry.role == role).map(step).collect();
+    let steps: Vec<PlanStep<'a>> = policy.keys.iter().filter(|entry| entry.role == role).map(step).collect();
     if steps.is_empty() {
-        let csk = policy.keys.iter().any(|entry| entry.role == Role::Csk);
+        let csk = policy.keys.iter().any(|entry| entry.role == KeyRole::Csk);
         return Err(PlanError::NoEntry { policy: policy.name.clone(), role, csk });
     }
     Ok(steps)
@@ -338,7 +339,7 @@ struct Rounds<'a, 's> {
     entry: &'a KeyPolicy,
     interval: Interval,
     now: Timestamp,
-    steps: &'s mut Vec<Step<'a>>,
+    steps: &'s mut Vec<PlanStep<'a>>,
     /// A key is active at every second from the start of the interval until here (with [`Holes::Fill`]); `None` = for ever.
     covered: Option<Timestamp>,
     /// The zone has keys of this role, and none of this algorithm: an algorithm rollover.
@@ -394,7 +395,7 @@ impl<'a> Rounds<'a, '_> {
     /// The KSK that is active from some moments after the start on. It is used although it is missing in these: a second KSK for them
     /// would be in the zone for ever, and the request can begin later, or the KSK earlier.
     fn pick_soon(&mut self, round: Timestamp) -> Option<&'a KeyFile> {
-        if self.entry.role != Role::Ksk || round != self.interval.start {
+        if self.entry.role != KeyRole::Ksk || round != self.interval.start {
             return None;
         }
         let soon = |key: &&KeyFile| {
@@ -446,7 +447,7 @@ impl<'a> Rounds<'a, '_> {
             PlannedKey::Generate(timing) => timing.inactive,
         };
         self.covered = self.covered.zip(end).map(|(covered, end)| covered.max(end));
-        self.steps.push(Step { bundle, entry: self.entry, fills_hole, key });
+        self.steps.push(PlanStep { bundle, entry: self.entry, fills_hole, key });
         Ok(end)
     }
 }
@@ -474,6 +475,6 @@ pub fn first_without_active_zsk<'a>(
             }
         }
     };
-    let zsks = policy.keys.iter().filter(|entry| entry.role == Role::Zsk);
+    let zsks = policy.keys.iter().filter(|entry| entry.role == KeyRole::Zsk);
     zsks.filter_map(|entry| uncovered(entry).map(|at| (at, entry))).min_by_key(|(at, _)| *at)
 }

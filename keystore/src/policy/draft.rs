@@ -1,7 +1,7 @@
 //! A policy as written, before it is checked; and the checks, the same for both syntaxes.
 
 use super::finding::{Place, PolicyFinding};
-use super::{KeyPolicy, KeyStore, Nsec3Param, Policy, Role};
+use super::{KeyPolicy, KeyRole, KeyStore, Nsec3Param, Policy};
 use crate::crypto::Algorithm;
 use crate::dns::nsec3;
 
@@ -27,7 +27,7 @@ pub(crate) struct PolicyDraft {
 
 #[derive(Debug, Clone)]
 pub(crate) struct KeyDraft {
-    pub role: Role,
+    pub role: KeyRole,
     /// `key-store NAME`; `None` = `key-directory`.
     pub key_store: Option<String>,
     /// 0 = unlimited.
@@ -231,7 +231,7 @@ impl PolicyDraft {
     ) -> Option<KeyPolicy> {
         let before = found.len();
         let mut error = |what: String| found.push(key.at.error(format!("dnssec-policy: {what}")));
-        if key.role == Role::Csk && self.values.offline_ksk {
+        if key.role == KeyRole::Csk && self.values.offline_ksk {
             error("csk keys are not allowed when offline-ksk is enabled; list a ksk and a zsk".to_owned());
         }
         let algorithm = Algorithm::parse(&key.algorithm).filter(|_| !key.algorithm.starts_with('+'));
@@ -312,7 +312,7 @@ impl PolicyDraft {
     }
 
     /// `max(Ipub, Iret)`: what a lifetime must exceed (RFC 7583 sections 3.2.1 and 3.3.1).
-    fn retirement(&self, role: Role, max_zone_ttl: u32) -> u64 {
+    fn retirement(&self, role: KeyRole, max_zone_ttl: u32) -> u64 {
         let v = &self.values;
         let ksk = v.ksk_retirement();
         let zsk = u64::from(v.signatures_validity.saturating_sub(v.signatures_refresh))
@@ -320,9 +320,9 @@ impl PolicyDraft {
             + u64::from(v.retire_safety)
             + u64::from(v.zone_propagation_delay);
         let retirement = match role {
-            Role::Ksk => ksk,
-            Role::Zsk => zsk,
-            Role::Csk => ksk.max(zsk),
+            KeyRole::Ksk => ksk,
+            KeyRole::Zsk => zsk,
+            KeyRole::Csk => ksk.max(zsk),
         };
         retirement.max(v.prepublication())
     }
@@ -335,10 +335,10 @@ impl PolicyDraft {
         for algorithm in algorithms {
             let count = |role| {
                 let has =
-                    |k: &&KeyPolicy| k.algorithm == algorithm && (k.role == role || k.role == Role::Csk);
+                    |k: &&KeyPolicy| k.algorithm == algorithm && (k.role == role || k.role == KeyRole::Csk);
                 keys.iter().filter(has).count()
             };
-            let (ksks, zsks) = (count(Role::Ksk), count(Role::Zsk));
+            let (ksks, zsks) = (count(KeyRole::Ksk), count(KeyRole::Zsk));
             if ksks == 0 || zsks == 0 {
                 let missing = if ksks == 0 { "ksk" } else { "zsk" };
                 let what = format!(

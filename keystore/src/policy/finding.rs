@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Severity {
+pub enum PolicySeverity {
     /// It works, and hardly as it was meant.
     Warning,
     /// It cannot work; the file is refused.
@@ -17,7 +17,7 @@ pub enum Severity {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolicyFinding {
     /// How bad it is.
-    pub severity: Severity,
+    pub severity: PolicySeverity,
     /// The file, as it was named.
     pub path: PathBuf,
     /// The line, from 1.
@@ -28,7 +28,7 @@ pub struct PolicyFinding {
 
 impl fmt::Display for PolicyFinding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let warning = if self.severity == Severity::Warning { "warning: " } else { "" };
+        let warning = if self.severity == PolicySeverity::Warning { "warning: " } else { "" };
         write!(f, "{}:{}: {warning}{}", self.path.display(), self.line, self.what)
     }
 }
@@ -81,14 +81,14 @@ pub(crate) struct Place {
 
 impl Place {
     pub fn error(&self, what: impl Into<String>) -> PolicyFinding {
-        self.finding(Severity::Error, what.into())
+        self.finding(PolicySeverity::Error, what.into())
     }
 
     pub fn warning(&self, what: impl Into<String>) -> PolicyFinding {
-        self.finding(Severity::Warning, what.into())
+        self.finding(PolicySeverity::Warning, what.into())
     }
 
-    fn finding(&self, severity: Severity, what: String) -> PolicyFinding {
+    fn finding(&self, severity: PolicySeverity, what: String) -> PolicyFinding {
         PolicyFinding { severity, path: self.path.to_path_buf(), line: self.line, what }
     }
 }
@@ -98,7 +98,7 @@ pub(crate) const MAX_FINDINGS: usize = 1000;
 
 /// True when one of the findings is an error.
 pub(crate) fn has_errors(findings: &[PolicyFinding]) -> bool {
-    findings.iter().any(|f| f.severity == Severity::Error)
+    findings.iter().any(|f| f.severity == PolicySeverity::Error)
 }
 
 /// The word of `known` that `word` was probably meant to be, for a hint.

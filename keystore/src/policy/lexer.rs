@@ -2,9 +2,9 @@
 
 /// A token with its line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Token {
+pub struct ConfToken {
     /// What it is.
-    pub kind: Kind,
+    pub kind: ConfTokenKind,
     /// Text of a word or a string; octets that are no UTF-8 are replaced.
     pub text: String,
     /// The line that it begins in, the first is 1.
@@ -13,7 +13,7 @@ pub struct Token {
 
 /// The kinds of tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum ConfTokenKind {
     /// A bare word.
     Word,
     /// A string in double quotes; may span lines.
@@ -34,7 +34,7 @@ pub enum Kind {
 
 /// What cannot be a token, with its line.
 #[derive(Debug, PartialEq, Eq)]
-pub struct LexError {
+pub struct ConfLexError {
     /// The line.
     pub line: u32,
     /// What is wrong in it.
@@ -43,7 +43,7 @@ pub struct LexError {
 
 /// Takes the tokens out of the octets of a file, one after another.
 #[derive(Debug)]
-pub struct Lexer<'a> {
+pub struct ConfLexer<'a> {
     bytes: &'a [u8],
     at: usize,
     line: u32,
@@ -51,57 +51,57 @@ pub struct Lexer<'a> {
     behind_word: bool,
 }
 
-impl Token {
+impl ConfToken {
     /// The token as a message shows it.
     #[must_use]
     pub fn shown(&self) -> String {
         match self.kind {
-            Kind::Word => format!("'{}'", shortened(&self.text)),
-            Kind::Quoted => format!("'\"{}\"'", shortened(&self.text)),
-            Kind::Open => "'{'".to_owned(),
-            Kind::Close => "'}'".to_owned(),
-            Kind::Semicolon => "';'".to_owned(),
-            Kind::Not => "'!'".to_owned(),
-            Kind::Slash => "'/'".to_owned(),
-            Kind::End => "end of file".to_owned(),
+            ConfTokenKind::Word => format!("'{}'", shortened(&self.text)),
+            ConfTokenKind::Quoted => format!("'\"{}\"'", shortened(&self.text)),
+            ConfTokenKind::Open => "'{'".to_owned(),
+            ConfTokenKind::Close => "'}'".to_owned(),
+            ConfTokenKind::Semicolon => "';'".to_owned(),
+            ConfTokenKind::Not => "'!'".to_owned(),
+            ConfTokenKind::Slash => "'/'".to_owned(),
+            ConfTokenKind::End => "end of file".to_owned(),
         }
     }
 
     /// True for this bare word, in any letter case.
     #[must_use]
     pub fn is_word(&self, word: &str) -> bool {
-        self.kind == Kind::Word && self.text.eq_ignore_ascii_case(word)
+        self.kind == ConfTokenKind::Word && self.text.eq_ignore_ascii_case(word)
     }
 }
 
-impl<'a> Lexer<'a> {
+impl<'a> ConfLexer<'a> {
     /// A lexer of all octets of a file.
     #[must_use]
     pub const fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, at: 0, line: 1, behind_word: false }
     }
 
-    /// The next token; [`Kind::End`] again and again at the end.
-    pub fn next_token(&mut self) -> Result<Token, LexError> {
+    /// The next token; [`ConfTokenKind::End`] again and again at the end.
+    pub fn next_token(&mut self) -> Result<ConfToken, ConfLexError> {
         // BIND takes no `/*` for a comment that stands directly behind a word.
         if !std::mem::take(&mut self.behind_word) || (self.peek(0), self.peek(1)) != (Some(b'/'), Some(b'*'))
         {
             self.skip_blanks()?;
         }
         let line = self.line;
-        let token = |kind, text| Ok(Token { kind, text, line });
-        let Some(first) = self.peek(0) else { return token(Kind::End, String::new()) };
+        let token = |kind, text| Ok(ConfToken { kind, text, line });
+        let Some(first) = self.peek(0) else { return token(ConfTokenKind::End, String::new()) };
         let kind = match first {
-            b'{' => Kind::Open,
-            b'}' => Kind::Close,
-            b';' => Kind::Semicolon,
-            b'!' => Kind::Not,
-            b'/' => Kind::Slash,
-            b'"' => return token(Kind::Quoted, self.quoted()?),
+            b'{' => ConfTokenKind::Open,
+            b'}' => ConfTokenKind::Close,
+            b';' => ConfTokenKind::Semicolon,
+            b'!' => ConfTokenKind::Not,
+            b'/' => ConfTokenKind::Slash,
+            b'"' => return token(ConfTokenKind::Quoted, self.quoted()?),
             _ => {
                 let text = self.word()?;
                 self.behind_word = true;
-                return token(Kind::Word, text);
+                return token(ConfTokenKind::Word, text);
             }
         };
         self.at += 1;
@@ -109,7 +109,7 @@ impl<'a> Lexer<'a> {
     }
 
     /// Skips the free text of a plugin's parameters, up to the brace that closes the one just read. Nothing but braces counts in it.
-    pub fn skip_free_text(&mut self) -> Result<(), LexError> {
+    pub fn skip_free_text(&mut self) -> Result<(), ConfLexError> {
         let mut depth = 1u32;
         while let Some(byte) = self.bump() {
             match byte {
@@ -122,7 +122,7 @@ impl<'a> Lexer<'a> {
         Err(self.error("'}' expected near end of file"))
     }
 
-    fn skip_blanks(&mut self) -> Result<(), LexError> {
+    fn skip_blanks(&mut self) -> Result<(), ConfLexError> {
         loop {
             match (self.peek(0), self.peek(1)) {
                 (Some(b' ' | b'\t' | b'\r' | b'\n'), _) => {
@@ -149,7 +149,7 @@ impl<'a> Lexer<'a> {
     }
 
     /// A string, from its opening quote; `\"` is a quote, any other backslash stands for itself, as in BIND.
-    fn quoted(&mut self) -> Result<String, LexError> {
+    fn quoted(&mut self) -> Result<String, ConfLexError> {
         let start = self.line;
         let mut text = Vec::new();
         self.at += 1;
@@ -175,7 +175,7 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    fn word(&mut self) -> Result<String, LexError> {
+    fn word(&mut self) -> Result<String, ConfLexError> {
         let start = self.at;
         while let Some(byte) = self.peek(0) {
             match byte {
@@ -204,8 +204,8 @@ impl<'a> Lexer<'a> {
         Some(byte)
     }
 
-    fn error(&self, what: &str) -> LexError {
-        LexError { line: self.line, what: what.to_owned() }
+    fn error(&self, what: &str) -> ConfLexError {
+        ConfLexError { line: self.line, what: what.to_owned() }
     }
 }
 
@@ -223,12 +223,12 @@ pub(super) fn shortened(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn tokens(text: &[u8]) -> Result<Vec<(Kind, String, u32)>, LexError> {
-        let mut lexer = Lexer::new(text);
+    fn tokens(text: &[u8]) -> Result<Vec<(ConfTokenKind, String, u32)>, ConfLexError> {
+        let mut lexer = ConfLexer::new(text);
         let mut out = Vec::new();
         loop {
             let token = lexer.next_token()?;
-            if token.kind == Kind::End {
+            if token.kind == ConfTokenKind::End {
                 return Ok(out);
             }
             out.push((token.kind, token.text, token.line));
@@ -237,28 +237,36 @@ mod tests {
 
     #[test]
     fn splits_as_bind_does() {
-        let word = |text: &str, line| (Kind::Word, text.to_owned(), line);
-        let quoted = |text: &str, line| (Kind::Quoted, text.to_owned(), line);
+        let word = |text: &str, line| (ConfTokenKind::Word, text.to_owned(), line);
+        let quoted = |text: &str, line| (ConfTokenKind::Quoted, text.to_owned(), line);
         let mark = |kind, line| (kind, String::new(), line);
-        type Tokens = Vec<(Kind, String, u32)>;
+        type Tokens = Vec<(ConfTokenKind, String, u32)>;
         let table: &[(&[u8], Tokens)] = &[
             (b"", vec![]),
             (b"# a\n// b\n/* c\n d */ x", vec![word("x", 4)]),
             (b"x#c\ny//c\nz /*c*/w", vec![word("x", 1), word("y", 2), word("z", 3), word("w", 3)]),
-            (b"\"x\"/*c*/{/*c*/", vec![quoted("x", 1), mark(Kind::Open, 1)]),
-            (b"x/*", vec![word("x", 1), mark(Kind::Slash, 1), word("*", 1)]),
-            (b"10/8 / ", vec![word("10", 1), mark(Kind::Slash, 1), word("8", 1), mark(Kind::Slash, 1)]),
+            (b"\"x\"/*c*/{/*c*/", vec![quoted("x", 1), mark(ConfTokenKind::Open, 1)]),
+            (b"x/*", vec![word("x", 1), mark(ConfTokenKind::Slash, 1), word("*", 1)]),
+            (
+                b"10/8 / ",
+                vec![
+                    word("10", 1),
+                    mark(ConfTokenKind::Slash, 1),
+                    word("8", 1),
+                    mark(ConfTokenKind::Slash, 1),
+                ],
+            ),
             (b"/* /* */ x", vec![word("x", 1)]),
             (b"/**/x /***/", vec![word("x", 1)]),
             (
                 b"a{!b};\r\n",
                 vec![
                     word("a", 1),
-                    mark(Kind::Open, 1),
-                    mark(Kind::Not, 1),
+                    mark(ConfTokenKind::Open, 1),
+                    mark(ConfTokenKind::Not, 1),
                     word("b", 1),
-                    mark(Kind::Close, 1),
-                    mark(Kind::Semicolon, 1),
+                    mark(ConfTokenKind::Close, 1),
+                    mark(ConfTokenKind::Semicolon, 1),
                 ],
             ),
             (b"a\"b # // /* {\"c", vec![word("a", 1), quoted("b # // /* {", 1), word("c", 1)]),
@@ -286,10 +294,10 @@ mod tests {
 
     #[test]
     fn free_text_ends_with_its_brace() {
-        let mut lexer = Lexer::new(b"{ a \" # { // } \n } x");
-        assert_eq!(lexer.next_token().unwrap().kind, Kind::Open);
+        let mut lexer = ConfLexer::new(b"{ a \" # { // } \n } x");
+        assert_eq!(lexer.next_token().unwrap().kind, ConfTokenKind::Open);
         lexer.skip_free_text().unwrap();
         assert_eq!(lexer.next_token().unwrap().text, "x");
-        assert_eq!(Lexer::new(b"{").skip_free_text().unwrap_err().line, 1);
+        assert_eq!(ConfLexer::new(b"{").skip_free_text().unwrap_err().line, 1);
     }
 }

@@ -14,7 +14,7 @@ mod set;
 pub(crate) mod table;
 pub mod toml;
 
-pub use finding::{PolicyErrors, PolicyFinding, Severity};
+pub use finding::{PolicyErrors, PolicyFinding, PolicySeverity};
 pub use set::Policies;
 
 use std::fmt;
@@ -107,7 +107,7 @@ pub struct Nsec3Param {
 
 /// Role of a key entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
+pub enum KeyRole {
     /// Key-signing key.
     Ksk,
     /// Zone-signing key.
@@ -120,7 +120,7 @@ pub enum Role {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyPolicy {
     /// What the key signs: KSK, ZSK or both.
-    pub role: Role,
+    pub role: KeyRole,
     /// Lifetime in seconds; 0 = unlimited.
     pub lifetime: u32,
     /// Number of the DNSSEC algorithm.

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use super::KeyStore;
 use super::draft::{KEY_DIRECTORY, PolicyDraft};
 use super::finding::{MAX_FINDINGS, Place, PolicyErrors, PolicyFinding, hint};
-use super::lexer::{Kind, LexError, Lexer, Token};
+use super::lexer::{ConfLexError, ConfLexer, ConfToken, ConfTokenKind};
 use super::set::Policies;
 use options::{Words, policy_option};
 
@@ -47,7 +47,7 @@ pub fn load(path: &Path) -> Result<Policies, PolicyErrors> {
 /// Reads the octets of a `named.conf`; `path` is for the messages and for relative includes.
 pub fn parse(octets: &[u8], path: &Path) -> Result<Policies, PolicyErrors> {
     let mut reader = Reader::default();
-    let mut source = Source { lexer: Lexer::new(octets), path: path.into(), depth: 0 };
+    let mut source = Source { lexer: ConfLexer::new(octets), path: path.into(), depth: 0 };
     // A stop has left its finding, and that is an error: `build` fails with it.
     let _ = reader.top(&mut source);
     let key_stores = reader.key_stores.into_iter().map(|(store, _)| store).collect();
@@ -104,7 +104,7 @@ struct Reader {
 
 /// One file being read.
 struct Source<'a> {
-    lexer: Lexer<'a>,
+    lexer: ConfLexer<'a>,
     path: Arc<Path>,
     /// Of includes.
     depth: usize,
@@ -134,11 +134,13 @@ impl Reader {
                 return Err(self.stop(source, token.line, what));
             }
             match token.kind {
-                Kind::End => return Ok(()),
-                Kind::Word if token.is_word("include") => self.include(source, token, &mut Block::Top)?,
-                Kind::Word if token.is_word("dnssec-policy") => self.policy(source)?,
-                Kind::Word if token.is_word("key-store") => self.key_store(source)?,
-                Kind::Word => {
+                ConfTokenKind::End => return Ok(()),
+                ConfTokenKind::Word if token.is_word("include") => {
+                    self.include(source, token, &mut Block::Top)?
+                }
+                ConfTokenKind::Word if token.is_word("dnssec-policy") => self.policy(source)?,
+                ConfTokenKind::Word if token.is_word("key-store") => self.key_store(source)?,
+                ConfTokenKind::Word => {
                     let lower = token.text.to_ascii_lowercase();
                     if !TOP.contains(&lower.as_str()) {
                         let what = format!(
@@ -167,7 +169,7 @@ impl Reader {
             return Err(self.stop(source, line, format!("more than {MAX_BLOCKS} policies")));
         }
         let mut draft = PolicyDraft::new(&name, source.place(line));
-        let outcome = self.block(source, &mut Block::Policy(&mut draft), Kind::Close);
+        let outcome = self.block(source, &mut Block::Policy(&mut draft), ConfTokenKind::Close);
         self.drafts.push(draft);
         outcome.and_then(|()| self.semicolon(source))
     }
@@ -185,7 +187,7 @@ impl Reader {
             path: at.path.to_path_buf(),
             line: at.line,
         };
-        self.block(source, &mut Block::KeyStore(&mut store), Kind::Close)?;
+        self.block(source, &mut Block::KeyStore(&mut store), ConfTokenKind::Close)?;
         if name == KEY_DIRECTORY {
             self.findings.push(at.error(format!("key-store: name '{name}' not allowed")));
         } else if let Some((_, first)) = self.key_stores.iter().find(|(s, _)| s.name == name) {
@@ -203,24 +205,24 @@ impl Reader {
     /// `NAME {`
     fn block_name(&mut self, source: &mut Source<'_>) -> Step<(String, u32)> {
         let name = self.next(source)?;
-        if !matches!(name.kind, Kind::Word | Kind::Quoted) {
+        if !matches!(name.kind, ConfTokenKind::Word | ConfTokenKind::Quoted) {
             return Err(self.stop(source, name.line, format!("expected string near {}", name.shown())));
         }
         let open = self.next(source)?;
-        if open.kind != Kind::Open {
+        if open.kind != ConfTokenKind::Open {
             return Err(self.stop(source, open.line, format!("'{{' expected near {}", open.shown())));
         }
         Ok((name.text, name.line))
     }
 
     /// The statements of an interpreted block, up to and with `end` (the brace, or the end of an included file).
-    fn block(&mut self, source: &mut Source<'_>, block: &mut Block<'_>, end: Kind) -> Step<()> {
+    fn block(&mut self, source: &mut Source<'_>, block: &mut Block<'_>, end: ConfTokenKind) -> Step<()> {
         loop {
             let token = self.next(source)?;
             if token.kind == end {
                 return Ok(());
             }
-            if token.kind != Kind::Word {
+            if token.kind != ConfTokenKind::Word {
                 return Err(self.stop(source, token.line, format!("'}}' expected near {}", token.shown())));
             }
             if token.is_word("include") {
@@ -241,7 +243,7 @@ impl Reader {
         }
     }
 
-    fn key_store_option(&mut self, store: &mut KeyStore, path: &Arc<Path>, tokens: &[Token]) {
+    fn key_store_option(&mut self, store: &mut KeyStore, path: &Arc<Path>, tokens: &[ConfToken]) {
         let mut words = Words::new(path, tokens);
         let option = words.take();
         let known = ["directory", "pkcs11-uri"];
@@ -250,8 +252,8 @@ impl Reader {
                 .error(&option, format!("unknown option {}{}", option.shown(), hint(&option.text, &known)))),
             Some(name) => {
                 let value = words.take();
-                let bare_is_fine = name == "directory" && value.kind == Kind::Word;
-                if !bare_is_fine && value.kind != Kind::Quoted {
+                let bare_is_fine = name == "directory" && value.kind == ConfTokenKind::Word;
+                if !bare_is_fine && value.kind != ConfTokenKind::Quoted {
                     Err(words.error(&value, format!("expected quoted string near {}", value.shown())))
                 } else if (name == "directory" && store.directory.is_some())
                     || (name == "pkcs11-uri" && store.pkcs11_uri.is_some())
@@ -269,12 +271,12 @@ impl Reader {
         self.findings.extend(outcome.err());
     }
 
-    fn include(&mut self, source: &mut Source<'_>, first: Token, block: &mut Block<'_>) -> Step<()> {
+    fn include(&mut self, source: &mut Source<'_>, first: ConfToken, block: &mut Block<'_>) -> Step<()> {
         let line = first.line;
         let tokens = self.statement(source, first)?;
         let pattern = match tokens.as_slice() {
-            [_, pattern] if pattern.kind == Kind::Quoted => &pattern.text,
-            [_, other, ..] if other.kind != Kind::Quoted => {
+            [_, pattern] if pattern.kind == ConfTokenKind::Quoted => &pattern.text,
+            [_, other, ..] if other.kind != ConfTokenKind::Quoted => {
                 return Err(self.stop(
                     source,
                     line,
@@ -313,22 +315,23 @@ impl Reader {
                     return Err(self.stop(source, line, what));
                 }
             };
-            let mut inner = Source { lexer: Lexer::new(&octets), path: path.into(), depth: source.depth + 1 };
+            let mut inner =
+                Source { lexer: ConfLexer::new(&octets), path: path.into(), depth: source.depth + 1 };
             if matches!(block, Block::Top) {
                 self.top(&mut inner)?;
             } else {
-                self.block(&mut inner, block, Kind::End)?;
+                self.block(&mut inner, block, ConfTokenKind::End)?;
             }
         }
         Ok(())
     }
 
     /// Reads a statement that is not interpreted, up to its `;`.
-    fn skip(&mut self, source: &mut Source<'_>, first: Token) -> Step<()> {
+    fn skip(&mut self, source: &mut Source<'_>, first: ConfToken) -> Step<()> {
         let in_options = first.is_word("options");
         let mut nesting = Nesting::default();
         // The first tokens of the inner statement that is being read, and whether its braces hold free text.
-        let mut inner: Vec<Token> = Vec::new();
+        let mut inner: Vec<ConfToken> = Vec::new();
         let mut token = first;
         loop {
             let free_text = inner.first().is_some_and(|t| t.is_word("plugin") || t.is_word("dyndb"));
@@ -336,23 +339,23 @@ impl Reader {
                 return Err(self.stop(source, token.line, fault.to_string()));
             }
             match token.kind {
-                Kind::Semicolon if nesting.depth() == 0 => return Ok(()),
-                Kind::Semicolon => {
+                ConfTokenKind::Semicolon if nesting.depth() == 0 => return Ok(()),
+                ConfTokenKind::Semicolon => {
                     if let (true, 1, [word, value]) = (in_options, nesting.depth(), inner.as_slice())
                         && word.is_word("directory")
-                        && value.kind == Kind::Quoted
+                        && value.kind == ConfTokenKind::Quoted
                     {
                         self.directory = Some(value.text.clone().into());
                     }
                     inner.clear();
                 }
-                Kind::Open if free_text => {
+                ConfTokenKind::Open if free_text => {
                     if let Err(e) = source.lexer.skip_free_text() {
                         return Err(self.lex_stop(source, e));
                     }
                     nesting.close();
                 }
-                Kind::Open | Kind::Close => inner.clear(),
+                ConfTokenKind::Open | ConfTokenKind::Close => inner.clear(),
                 _ if inner.len() < 3 => inner.push(token),
                 _ => {}
             }
@@ -361,7 +364,7 @@ impl Reader {
     }
 
     /// Reads a statement that is interpreted, up to its `;`, which is left out.
-    fn statement(&mut self, source: &mut Source<'_>, first: Token) -> Step<Vec<Token>> {
+    fn statement(&mut self, source: &mut Source<'_>, first: ConfToken) -> Step<Vec<ConfToken>> {
         let mut nesting = Nesting::default();
         let mut tokens = Vec::new();
         let mut token = first;
@@ -369,7 +372,7 @@ impl Reader {
             if let Err(fault) = nesting.feed(&token) {
                 return Err(self.stop(source, token.line, fault.to_string()));
             }
-            if token.kind == Kind::Semicolon && nesting.depth() == 0 {
+            if token.kind == ConfTokenKind::Semicolon && nesting.depth() == 0 {
                 return Ok(tokens);
             }
             if tokens.len() >= MAX_TOKENS {
@@ -384,16 +387,16 @@ impl Reader {
     fn semicolon(&mut self, source: &mut Source<'_>) -> Step<()> {
         let token = self.next(source)?;
         match token.kind {
-            Kind::Semicolon => Ok(()),
+            ConfTokenKind::Semicolon => Ok(()),
             _ => Err(self.stop(source, token.line, format!("missing ';' before {}", token.shown()))),
         }
     }
 
-    fn next(&mut self, source: &mut Source<'_>) -> Step<Token> {
+    fn next(&mut self, source: &mut Source<'_>) -> Step<ConfToken> {
         source.lexer.next_token().map_err(|e| self.lex_stop(source, e))
     }
 
-    fn lex_stop(&mut self, source: &Source<'_>, error: LexError) -> Stop {
+    fn lex_stop(&mut self, source: &Source<'_>, error: ConfLexError) -> Stop {
         self.stop(source, error.line, error.what)
     }
 
@@ -443,26 +446,28 @@ impl Nesting {
         self.had_block |= self.depth() == 0;
     }
 
-    fn feed(&mut self, token: &Token) -> Result<(), NestingFault> {
+    fn feed(&mut self, token: &ConfToken) -> Result<(), NestingFault> {
         let depth = self.depth();
         let missing = || Err(NestingFault::Missing(token.shown()));
         match token.kind {
-            Kind::End if depth > 0 => return Err(NestingFault::Open),
-            Kind::End => return missing(),
-            Kind::Close if depth == 0 || self.started[depth] => return missing(),
-            Kind::Close => self.close(),
-            Kind::Semicolon if !self.started[depth] => return Err(NestingFault::Empty),
-            Kind::Semicolon => self.started[depth] = false,
+            ConfTokenKind::End if depth > 0 => return Err(NestingFault::Open),
+            ConfTokenKind::End => return missing(),
+            ConfTokenKind::Close if depth == 0 || self.started[depth] => return missing(),
+            ConfTokenKind::Close => self.close(),
+            ConfTokenKind::Semicolon if !self.started[depth] => return Err(NestingFault::Empty),
+            ConfTokenKind::Semicolon => self.started[depth] = false,
             _ if depth == 0 && self.had_block => return missing(),
             _ if depth == 0 && self.started[0] && token.is_word("dnssec-policy") => return missing(),
-            Kind::Open if depth == MAX_NESTING => {
+            ConfTokenKind::Open if depth == MAX_NESTING => {
                 return Err(NestingFault::TooDeep);
             }
-            Kind::Open => {
+            ConfTokenKind::Open => {
                 self.started[depth] = true;
                 self.started.push(false);
             }
-            Kind::Word | Kind::Quoted | Kind::Not | Kind::Slash => self.started[depth] = true,
+            ConfTokenKind::Word | ConfTokenKind::Quoted | ConfTokenKind::Not | ConfTokenKind::Slash => {
+                self.started[depth] = true
+            }
         }
         Ok(())
     }

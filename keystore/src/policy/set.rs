@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::finding::{PolicyErrors, PolicyFinding, Severity, has_errors};
+use super::finding::{PolicyErrors, PolicyFinding, PolicySeverity, has_errors};
 use super::{KeyStore, Policy, draft::PolicyDraft};
 use crate::shared::Shared;
 
@@ -44,7 +44,7 @@ impl Policies {
     #[must_use]
     pub fn warnings(&self, name: &str) -> Vec<&PolicyFinding> {
         let all = self.warnings.iter().chain(self.of_policy(name));
-        all.filter(|f| f.severity == Severity::Warning).collect()
+        all.filter(|f| f.severity == PolicySeverity::Warning).collect()
     }
 
     /// The files that were read: the file itself, the `named.conf` that it names, and what they include. An output of the run that read

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::finding::{MAX_FINDINGS, Place, PolicyErrors, PolicyFinding, Severity, has_errors, hint};
+use super::finding::{MAX_FINDINGS, Place, PolicyErrors, PolicyFinding, PolicySeverity, has_errors, hint};
 use super::lexer::shortened;
 use super::named_conf::read_regular;
 use crate::time::duration;
@@ -130,7 +130,7 @@ impl Document {
 
     pub fn note(&self, finding: PolicyFinding) {
         let mut findings = self.findings.borrow_mut();
-        let first_error = finding.severity == Severity::Error && !has_errors(&findings);
+        let first_error = finding.severity == PolicySeverity::Error && !has_errors(&findings);
         if findings.len() < MAX_FINDINGS || first_error {
             findings.push(finding);
         }

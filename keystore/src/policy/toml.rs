@@ -19,8 +19,8 @@
 
 use std::path::Path;
 
+use super::KeyRole;
 use super::KeyStore;
-use super::Role;
 use super::draft::{KEY_DIRECTORY, KeyDraft, Nsec3Draft, OPTIONS, PolicyDraft};
 use super::finding::{Place, PolicyErrors};
 use super::named_conf::{self, MAX_BLOCKS};
@@ -40,7 +40,7 @@ pub fn parse(octets: &[u8], path: &Path) -> Result<Policies, PolicyErrors> {
 /// A key at the top of `offline-ksk.toml` that says nothing of policies. [`crate::config`] reads what stands below it; whoever wants
 /// the policies alone only has to know its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Section {
+pub(crate) enum TopLevelKey {
     StateDir,
     Zone,
     ZonesDirectory,
@@ -57,7 +57,7 @@ pub(crate) enum Section {
     Pair,
 }
 
-impl Section {
+impl TopLevelKey {
     /// All of them.
     pub(crate) const ALL: [Self; 14] = [
         Self::StateDir,
@@ -101,7 +101,7 @@ fn read(doc: Document) -> Result<Policies, PolicyErrors> {
     let policies = {
         let root = doc.parse()?;
         let mut top = Table::new(&doc, root.get_ref(), "", doc.place(0..0));
-        for section in Section::ALL {
+        for section in TopLevelKey::ALL {
             top.get(section.key());
         }
         if let Some(value) = top.get("version") {
@@ -215,9 +215,9 @@ fn policy(name: &str, mut table: Table<'_, '_>) -> PolicyDraft {
 fn key(value: &Value<'_, '_>) -> Option<KeyDraft> {
     let mut table = value.table()?;
     let role = table.require("role", "\"zsk\"").and_then(|v| match v.string()? {
-        "ksk" => Some(Role::Ksk),
-        "zsk" => Some(Role::Zsk),
-        "csk" => Some(Role::Csk),
+        "ksk" => Some(KeyRole::Ksk),
+        "zsk" => Some(KeyRole::Zsk),
+        "csk" => Some(KeyRole::Csk),
         _ => {
             v.error("must be \"ksk\", \"zsk\" or \"csk\", in lower case");
             None
@@ -446,7 +446,7 @@ nsec3param = { optout = false, salt-length = 8 }
 
     #[test]
     fn each_section_is_known_to_both_readers() {
-        for section in Section::ALL {
+        for section in TopLevelKey::ALL {
             let text = format!("{} = 7\n", section.key());
             let path = Path::new("/etc/offline-ksk/offline-ksk.toml");
             assert!(parse(text.as_bytes(), path).is_ok(), "{section:?}");

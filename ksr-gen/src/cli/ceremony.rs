@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use keystore::exchange::bind::SyntaxError;
+use keystore::exchange::bind::BindSyntaxError;
 use keystore::exchange::format::{self, Format};
 use keystore::exchange::{Ksr, TrustAnchor, UnverifiedSkr, is_by_knot, largest_ttl, written_at, xml};
 use keystore::keys::KeyFile;
@@ -10,11 +10,11 @@ use keystore::time::{Timestamp, duration};
 
 use super::files::read_ksr;
 use super::options::{CeremonyOptions, CommandLine};
-use super::report::{KsrReport, Purpose, XmlPart};
+use super::report::{KsrReport, ReportPurpose, XmlPart};
 use super::{Failure, Job, time};
 use crate::finding::{KsrFinding, Waiver, Waivers};
 use crate::rollover::ParentDs;
-use crate::sign::{self, KskUse, Signing, SigningError, ZskChanges};
+use crate::sign::{self, KskUse, KsrSigningError, SigningInput, ZskChanges};
 use crate::sign_xml::SigningXml;
 
 /// A request that is checked or signed, and what the operator knows beside it.
@@ -22,7 +22,7 @@ pub(super) struct Ceremony<'a> {
     pub(super) job: &'a Job<'a>,
     options: &'a CeremonyOptions,
     pub(super) waivers: Waivers,
-    pub(super) purpose: Purpose,
+    pub(super) purpose: ReportPurpose,
 }
 
 /// What the checks say of a request in XML.
@@ -35,7 +35,7 @@ pub(super) struct CheckedXml {
 }
 
 impl<'a> Ceremony<'a> {
-    pub(super) fn new(job: &'a Job<'a>, line: &'a CommandLine, purpose: Purpose) -> Self {
+    pub(super) fn new(job: &'a Job<'a>, line: &'a CommandLine, purpose: ReportPurpose) -> Self {
         Self { job, options: &line.ceremony, waivers: line.allow.waivers(), purpose }
     }
 
@@ -48,7 +48,7 @@ impl<'a> Ceremony<'a> {
         end: Timestamp,
         parent: Option<&'b ParentDs>,
         previous: Option<&'b UnverifiedSkr>,
-    ) -> Result<Signing<'b>, Failure> {
+    ) -> Result<SigningInput<'b>, Failure> {
         let given = self.options.resign_time.as_ref();
         let read = |text: &String| {
             duration::parse(text).ok_or_else(|| {
@@ -57,7 +57,7 @@ impl<'a> Ceremony<'a> {
         };
         let all_by_knot = files.iter().all(|octets| is_by_knot(octets));
         let resigning = given.map(read).transpose()?.or(all_by_knot.then_some(0));
-        Ok(Signing {
+        Ok(SigningInput {
             zone: self.job.zone,
             policy: self.job.policy,
             ksr,
@@ -116,7 +116,7 @@ impl<'a> Ceremony<'a> {
         // Its own checks look at proofs and times; this plan only shows what it asks for.
         let end = last.map_or(self.job.now, |b| b.inception);
         let shown = self.signing(&[octets], &ksr, &[], end, None, None)?;
-        let plan = sign::plan(Signing {
+        let plan = sign::plan(SigningInput {
             cds_delete: None,
             written: None,
             waivers: self.waivers.with(Waiver::NoPossession),
@@ -156,7 +156,7 @@ impl<'a> Ceremony<'a> {
     }
 
     /// The error of a file that does not read; with `--all` the line is that in the file of all zones.
-    pub(super) fn bad_file(&self, name: &str, error: &SyntaxError) -> Failure {
+    pub(super) fn bad_file(&self, name: &str, error: &BindSyntaxError) -> Failure {
         let section = self.job.part.as_ref().and_then(|part| part.request);
         let line = section.map_or(0, |section| section.line - 1) + error.line;
         Failure::Fatal(format!("bad KSR file {name}({line}): {} [{}]", error.what, error.id))
@@ -227,15 +227,15 @@ impl<'a> Ceremony<'a> {
 }
 
 /// The error of a plan with the option that it is about.
-pub(super) fn ceremony_error(error: SigningError) -> Failure {
+pub(super) fn ceremony_error(error: KsrSigningError) -> Failure {
     match error {
-        SigningError::TooManyBundles => Failure::Fatal(format!("{error} (the end is that of -e)")),
-        SigningError::Key { .. } | SigningError::Sign { .. } | SigningError::Verify { .. } => {
+        KsrSigningError::TooManyBundles => Failure::Fatal(format!("{error} (the end is that of -e)")),
+        KsrSigningError::Key { .. } | KsrSigningError::Sign { .. } | KsrSigningError::Verify { .. } => {
             Failure::Keys { is_passing: error.is_passing(), text: error.to_string() }
         }
-        SigningError::Refused(_) | SigningError::Policy { .. } | SigningError::TooManyKeys { .. } => {
-            Failure::fatal(error)
-        }
+        KsrSigningError::Refused(_)
+        | KsrSigningError::Policy { .. }
+        | KsrSigningError::TooManyKeys { .. } => Failure::fatal(error),
     }
 }
 

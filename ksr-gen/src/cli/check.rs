@@ -6,7 +6,7 @@ use keystore::crypto::pkcs11;
 use keystore::exchange::format::{self, Format};
 use keystore::exchange::{possession, xml};
 use keystore::keys::KeyFile;
-use keystore::policy::{Policy, Role};
+use keystore::policy::{KeyRole, Policy};
 
 use super::Failure;
 use super::ceremony::{Ceremony, ceremony_error, printed};
@@ -53,7 +53,7 @@ pub(super) fn open_stores(policy: &Policy, keys: &[KeyFile], console: &mut Conso
     let counts = keys.iter().any(|key| key.dnskey.is_ksk() && matches!(key.in_token(), Ok(Some(_))));
     let mut good = true;
     let mut seen = Vec::new();
-    for entry in policy.keys.iter().filter(|entry| entry.role != Role::Zsk) {
+    for entry in policy.keys.iter().filter(|entry| entry.role != KeyRole::Zsk) {
         let Some(store) = entry.key_store.as_ref().filter(|store| !seen.contains(store)) else { continue };
         seen.push(store);
         let looked = store.token().and_then(|uri| uri.as_ref().map_or(Ok(()), pkcs11::look));

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use keystore::keys::files::{self, ForeignKey, NewKey, import_key, read_foreign};
 use keystore::keys::{FLAG_SEP, FLAG_ZONE, plan};
-use keystore::policy::{KeyPolicy, Policy, Role};
+use keystore::policy::{KeyPolicy, KeyRole, Policy};
 use keystore::time::Timestamp;
 
 use super::console::{Console, Level};
@@ -26,7 +26,7 @@ pub(super) fn run(line: &CommandLine, now: Timestamp, console: &mut Console<'_>)
         ));
     };
     let policy = load_policy(line, config, policy, console)?;
-    let role = if line.keygen.ksk { Role::Ksk } else { Role::Zsk };
+    let role = if line.keygen.ksk { KeyRole::Ksk } else { KeyRole::Zsk };
     let since = time(&common.start, now)?.unwrap_or(now);
     if since > now {
         return Err(Failure::Usage(format!(
@@ -47,11 +47,11 @@ pub(super) fn run(line: &CommandLine, now: Timestamp, console: &mut Console<'_>)
         console.say(Level::Plain, "waiting for another run that holds the key folder");
     })?;
     // The KSK that is imported may be a trust anchor itself.
-    let taken = if role == Role::Zsk { taken_tags(&zone, line, console)? } else { Vec::new() };
+    let taken = if role == KeyRole::Zsk { taken_tags(&zone, line, console)? } else { Vec::new() };
     let new = NewKey {
         zone: &zone,
         ttl: policy.dnskey_ttl,
-        flags: FLAG_ZONE | if role == Role::Zsk { 0 } else { FLAG_SEP },
+        flags: FLAG_ZONE | if role == KeyRole::Zsk { 0 } else { FLAG_SEP },
         algorithm: entry.algorithm,
         bits: entry.bits,
         tag_range: entry.tag_range.0..=entry.tag_range.1,
@@ -68,7 +68,7 @@ pub(super) fn run(line: &CommandLine, now: Timestamp, console: &mut Console<'_>)
 /// The entry of the policy that the key fits.
 fn entry_for<'a>(
     policy: &'a Policy,
-    role: Role,
+    role: KeyRole,
     key: &ForeignKey,
     file: &str,
 ) -> Result<&'a KeyPolicy, Failure> {
@@ -77,7 +77,7 @@ fn entry_for<'a>(
         entry.role == role && has_size && key.algorithms.contains(&entry.algorithm)
     };
     policy.keys.iter().find(fits).ok_or_else(|| {
-        let (role, option) = if role == Role::Ksk { ("KSK", "without") } else { ("ZSK", "with") };
+        let (role, option) = if role == KeyRole::Ksk { ("KSK", "without") } else { ("ZSK", "with") };
         let algorithms: Vec<String> = key.algorithms.iter().map(ToString::to_string).collect();
         Failure::Fatal(format!(
             "{file}: policy '{}' has no {role} entry for a key of {} bits for {} ({option} -o the other role is imported)",

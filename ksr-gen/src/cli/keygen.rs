@@ -10,7 +10,7 @@ use keystore::exchange::TrustAnchor;
 use keystore::exchange::bind::MAX_OCTETS;
 use keystore::keys::Dnskey;
 use keystore::keys::plan::Holes;
-use keystore::policy::Role;
+use keystore::policy::KeyRole;
 
 use super::console::{Console, Level};
 use super::files::read_up_to;
@@ -28,7 +28,7 @@ pub(super) fn keygen(
 ) -> Result<String, Failure> {
     let (options, allow) = (&line.keygen, &line.allow);
     let taken_tags = taken_tags(job.zone, line, console)?;
-    let role = if options.ksk { Role::Ksk } else { Role::Zsk };
+    let role = if options.ksk { KeyRole::Ksk } else { KeyRole::Zsk };
     let keygen = Keygen {
         holes: if allow.holes { Holes::Leave } else { Holes::Fill },
         owner: if allow.other_owner { OtherOwner::Accept } else { OtherOwner::Refuse },
@@ -136,14 +136,14 @@ fn tags_of(octets: &[u8], zone: &Name, path: &Path) -> Result<Vec<u16>, Failure>
 }
 
 /// Tells of the first ZSK of another algorithm than those that are there: named publishes it by its times alone.
-fn tell_new_algorithm(outcome: &KeygenOutcome, role: Role, console: &mut Console<'_>) {
+fn tell_new_algorithm(outcome: &KeygenOutcome, role: KeyRole, console: &mut Console<'_>) {
     let made = |name: &str| outcome.keys.iter().any(|key| key.made && key.name == name);
     let (new, old): (Vec<_>, Vec<_>) =
         outcome.files.iter().filter(|file| !file.dnskey.is_ksk()).partition(|file| made(&file.base_name()));
     let first = new.iter().filter(|file| !old.iter().any(|o| o.dnskey.algorithm == file.dnskey.algorithm));
     let first = first.min_by_key(|file| file.timing.publish);
     if let Some((file, publish)) = first.and_then(|file| Some((file, file.timing.publish?)))
-        && role == Role::Zsk
+        && role == KeyRole::Zsk
         && !old.is_empty()
     {
         let text = format!(

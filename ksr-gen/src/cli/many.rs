@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use keystore::config::{Config, ZoneConfig};
 use keystore::dns::Name;
-use keystore::exchange::many::{self, MAX_FILE_OCTETS, Section};
+use keystore::exchange::many::{self, MAX_FILE_OCTETS, ZoneSection};
 use keystore::keys::files::Folder;
 use keystore::output::Protected;
 use keystore::policy::{self, Policy};
@@ -21,7 +21,7 @@ use super::collected::{Collected, some};
 use super::columns::put;
 use super::files::{read_line, read_up_to};
 use super::options::CommandLine;
-use super::report::Purpose;
+use super::report::ReportPurpose;
 use super::{
     Console, Ending, Failure, Job, Level, Listener, check, for_zone, load_policy, output, report, request,
     sign, time,
@@ -31,11 +31,11 @@ use crate::rollover::ParentDs;
 
 /// What is read once for all zones.
 #[derive(Debug)]
-pub(super) struct Part<'a> {
+pub(super) struct ZoneInput<'a> {
     /// The key folder, listed.
     pub(super) folder: &'a Folder,
     /// The zone's part of the KSR.
-    pub(super) request: Option<Section<'a>>,
+    pub(super) request: Option<ZoneSection<'a>>,
     /// The zone's part of `--previous`.
     pub(super) previous: Option<&'a [u8]>,
     /// What the parent has of the zone.
@@ -196,7 +196,7 @@ impl All<'_> {
         let mut out = Collected::of(zones.len());
         for zone in &zones {
             let folder = folders.get(&zone.folder)?;
-            let part = Part { folder, request: None, previous: None, parent: None };
+            let part = ZoneInput { folder, request: None, previous: None, parent: None };
             out.add(&zone.name, console, |console| {
                 self.job(zone, part, |job| request::request(job, self.line, console))
             });
@@ -214,7 +214,8 @@ impl All<'_> {
         let files = self.read(path, stdin)?;
         let requests = self.sections(path, &files)?;
         if listener == Listener::Person && !self.line.sign.yes && path != Path::new("-") {
-            let Reports { text, refused } = self.reports(path, &files, &requests, Purpose::Sign, console)?;
+            let Reports { text, refused } =
+                self.reports(path, &files, &requests, ReportPurpose::Sign, console)?;
             let _ = write!(console.stderr, "{text}");
             let _ = match (requests.len() - refused.len(), refused.len()) {
                 (0, _) => {
@@ -245,7 +246,7 @@ impl All<'_> {
                     console.say(Level::Warning, "the file of --previous has nothing for it");
                 }
                 self.job(&zone, part, |job| {
-                    let ceremony = Ceremony::new(job, self.line, Purpose::Sign);
+                    let ceremony = Ceremony::new(job, self.line, ReportPurpose::Sign);
                     sign::sign(&ceremony, self.line, &mut io::empty(), Listener::Nobody, console)
                 })
             });
@@ -271,7 +272,8 @@ impl All<'_> {
                 seen.push(zone.policy.name);
             }
         }
-        let Reports { text, refused } = self.reports(path, &files, &requests, Purpose::Check, console)?;
+        let Reports { text, refused } =
+            self.reports(path, &files, &requests, ReportPurpose::Check, console)?;
         Ok((text, Ending::of(refused.is_empty())))
     }
 
@@ -280,7 +282,7 @@ impl All<'_> {
         path: &Path,
         files: &Files,
         requests: &[Request<'_>],
-        purpose: Purpose,
+        purpose: ReportPurpose,
         console: &mut Console<'_>,
     ) -> Result<Reports, Failure> {
         let (file, json) = (path.display().to_string(), self.line.check.json);
@@ -368,7 +370,7 @@ impl All<'_> {
             }
             None => HashMap::new(),
         };
-        let request = |(zone, section): (Name, Section<'a>)| {
+        let request = |(zone, section): (Name, ZoneSection<'a>)| {
             let key = zone.to_lowercase();
             let (previous, parent) = (previous.get(&key).copied(), files.parents.get(&key));
             Request { zone, section, previous, parent }
@@ -380,10 +382,10 @@ impl All<'_> {
         &self,
         folder: &'a Folder,
         requests: &'a [Request<'a>],
-    ) -> impl Iterator<Item = (&'a Name, Part<'a>)> {
+    ) -> impl Iterator<Item = (&'a Name, ZoneInput<'a>)> {
         requests.iter().map(move |request| {
             let Request { zone, section, previous, parent } = request;
-            (zone, Part { folder, request: Some(*section), previous: *previous, parent: *parent })
+            (zone, ZoneInput { folder, request: Some(*section), previous: *previous, parent: *parent })
         })
     }
 
@@ -391,7 +393,7 @@ impl All<'_> {
     fn job<T>(
         &self,
         zone: &Zone,
-        part: Part<'_>,
+        part: ZoneInput<'_>,
         run: impl FnOnce(&Job<'_>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let job = Job {
@@ -418,15 +420,15 @@ struct Reports {
 /// One zone's part of the ceremony.
 struct Request<'a> {
     zone: Name,
-    section: Section<'a>,
+    section: ZoneSection<'a>,
     previous: Option<&'a [u8]>,
     parent: Option<&'a ParentDs>,
 }
 
 /// The zones of a file with their parts. A part without a zone, and a zone with two, are refused: nothing is left out silently.
-fn sections<'a>(path: &Path, octets: &'a [u8]) -> Result<Vec<(Name, Section<'a>)>, Failure> {
+fn sections<'a>(path: &Path, octets: &'a [u8]) -> Result<Vec<(Name, ZoneSection<'a>)>, Failure> {
     let fail = |line: u32, what: &str| Failure::Fatal(format!("bad file {}({line}): {what}", path.display()));
-    let mut out: Vec<(Name, Section<'a>)> = Vec::new();
+    let mut out: Vec<(Name, ZoneSection<'a>)> = Vec::new();
     let mut lines: HashMap<Name, u32> = HashMap::new();
     for section in many::split(octets).map_err(|e| fail(1, &e.to_string()))? {
         let Some(zone) = section.zone() else {

@@ -37,12 +37,12 @@ pub(super) struct KsrReport<'a> {
     /// For a request in XML: its own findings and times.
     pub xml: Option<XmlPart<'a>>,
     /// What the report is for.
-    pub purpose: Purpose,
+    pub purpose: ReportPurpose,
 }
 
 /// What a request is looked at for: where the key folder has no KSK, the checks that need one are skipped, or refuse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Purpose {
+pub(super) enum ReportPurpose {
     /// `check`: wherever there is a request, so also where no KSK is. Without KSKs what needs them is skipped.
     Check,
     /// `sign`: a request that no KSK can sign is refused.
@@ -117,7 +117,7 @@ impl KsrReport<'_> {
     /// True where the key folder has no KSK, and what needs one is skipped.
     fn skips_ksks(&self) -> bool {
         let has_ksks = self.xml.as_ref().map_or_else(|| self.plan.has_ksks(), |xml| !xml.ksks.is_empty());
-        self.purpose == Purpose::Check && !has_ksks
+        self.purpose == ReportPurpose::Check && !has_ksks
     }
 
     /// The findings that count: where KSKs are not needed, those that speak of their lack are left out.

@@ -15,7 +15,7 @@ use super::options::CommandLine;
 use super::report::{KsrReport, RequestFile, what_and_options};
 use super::{Failure, Listener};
 use crate::finding::{Findings, KsrFinding, Waiver};
-use crate::merge::{self, Named};
+use crate::merge::{self, NamedKsr};
 use crate::sign::{self, SigningPlan};
 use crate::{PROGRAM, check, sign_xml};
 
@@ -227,10 +227,10 @@ fn merge_requests(
             .map_err(|e| Failure::Fatal(format!("bad KSR file {name}({}): {} [{}]", e.line, e.what, e.id)))?;
         sources.push(RequestFile { file: name, octets, ksr });
     }
-    let named = |source: &RequestFile| Named { name: source.file.clone(), ksr: source.ksr.clone() };
-    let requests: Vec<Named> = sources.iter().map(named).collect();
+    let named = |source: &RequestFile| NamedKsr { name: source.file.clone(), ksr: source.ksr.clone() };
+    let requests: Vec<NamedKsr> = sources.iter().map(named).collect();
     let mut refused = 0;
-    for Named { name, ksr } in &requests {
+    for NamedKsr { name, ksr } in &requests {
         let mut findings = Findings::new(ceremony.waivers);
         check::check(ksr, job.policy, &[], job.end.unwrap_or(job.now), &mut findings);
         for finding in &findings.all {
@@ -243,7 +243,7 @@ fn merge_requests(
         return Err(Failure::Fatal(what));
     }
     let merged = merge::merge(&requests).map_err(Failure::fatal)?;
-    for Named { name, ksr } in &requests {
+    for NamedKsr { name, ksr } in &requests {
         if let (Some(theirs), Some(common)) = (ksr.bundles.first(), merged.bundles.first())
             && theirs.inception < common.inception
         {

@@ -19,7 +19,7 @@ use keystore::crypto::pkcs11::{HeldKey, Pkcs11Uri, UriError};
 use keystore::dns::Name;
 use keystore::policy;
 use keystore::time::Timestamp;
-use stock::{KeyFiles, Stored};
+use stock::{FolderKeySets, TokenKeys};
 
 use super::console::Console;
 use super::options::CommandLine;
@@ -128,8 +128,8 @@ impl<'a> TokenJob<'a> {
         }
     }
 
-    fn key_files(&self, zone: Option<&Name>) -> Result<KeyFiles, Failure> {
-        KeyFiles::read(&self.line.common.folder, zone)
+    fn key_files(&self, zone: Option<&Name>) -> Result<FolderKeySets, Failure> {
+        FolderKeySets::read(&self.line.common.folder, zone)
     }
 }
 
@@ -139,15 +139,17 @@ impl Store {
     }
 
     /// The one key that a word names: its label, or its id as `id:HEX`.
-    fn key(&self, word: &str) -> Result<Stored, Failure> {
-        let all = Stored::of(self).map_err(|e| self.fail(e))?;
+    fn key(&self, word: &str) -> Result<TokenKeys, Failure> {
+        let all = TokenKeys::of(self).map_err(|e| self.fail(e))?;
         let is_named = |key: &HeldKey| match word.strip_prefix("id:") {
             Some(hex) => stock::hex(&key.id).eq_ignore_ascii_case(hex),
             None => key.label == word.as_bytes(),
         };
         let named: Vec<&HeldKey> = all.keys.iter().filter(|key| is_named(key)).collect();
         match named.as_slice() {
-            [key] => Ok(Stored { keys: vec![(*key).clone()], token: all.token.clone(), labels: all.labels }),
+            [key] => {
+                Ok(TokenKeys { keys: vec![(*key).clone()], token: all.token.clone(), labels: all.labels })
+            }
             [] => Err(self.fail(format!(
                 "token `{}` has no key `{word}`; token list shows those that it has",
                 all.token

@@ -7,7 +7,7 @@ use keystore::exchange::{Bundle, Ksr, KsrBundle, UnverifiedSkr};
 use keystore::keys::files::Folder;
 use keystore::keys::plan::{self, Interval};
 use keystore::keys::{Dnskey, KeyFile};
-use keystore::policy::Role;
+use keystore::policy::KeyRole;
 use keystore::time::Timestamp;
 
 use crate::request::{self, InactiveZsk};
@@ -65,7 +65,7 @@ pub(super) fn against_skr(
     }
     let rest = bundles.get(current(bundles, |bundle| bundle.inception, now)..)?;
     let is_zsk = |key: &KeyFile| {
-        zone.policy.keys.iter().any(|entry| entry.role == Role::Zsk && plan::matches(entry, key))
+        zone.policy.keys.iter().any(|entry| entry.role == KeyRole::Zsk && plan::matches(entry, key))
     };
     for bundle in rest {
         let at = bundle.inception.max(now);

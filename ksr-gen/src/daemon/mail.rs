@@ -22,7 +22,7 @@ const BASE64_LINE: usize = 76;
 
 /// What a mail is about.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Subject<'a> {
+pub(super) struct MailSubject<'a> {
     pub zone: &'a ZoneConfig,
     pub ksr: &'a KsrConfig,
     pub state_dir: &'a Path,
@@ -37,7 +37,7 @@ pub(super) struct Subject<'a> {
 }
 
 /// The whole mail, lines ended by LF as `sendmail` takes them.
-pub(super) fn compose(subject: Subject<'_>) -> String {
+pub(super) fn compose(subject: MailSubject<'_>) -> String {
     let sha256 = digest(subject.octets);
     let hex = HEXLOWER.encode(&sha256);
     let boundary = format!("=_offline-ksk_{}", &hex[..32]);
@@ -61,8 +61,8 @@ pub(super) fn compose(subject: Subject<'_>) -> String {
 }
 
 /// Sender, receivers, date and subject (RFC 5322), and what mail filters look at.
-fn put_header(out: &mut String, subject: Subject<'_>, sha256: &str) {
-    let Subject { zone, ksr, urgency, answer_by, now, .. } = subject;
+fn put_header(out: &mut String, subject: MailSubject<'_>, sha256: &str) {
+    let MailSubject { zone, ksr, urgency, answer_by, now, .. } = subject;
     let name = zone.name.to_string();
     let short: String = name.chars().take(SUBJECT_NAME).collect();
     let dots = if short.len() < name.len() { "..." } else { "" };
@@ -82,8 +82,8 @@ fn put_header(out: &mut String, subject: Subject<'_>, sha256: &str) {
 }
 
 /// Why the zone asks, and how long it can wait.
-fn put_situation(out: &mut String, subject: Subject<'_>) {
-    let Subject { zone, urgency, coverage_end, now, .. } = subject;
+fn put_situation(out: &mut String, subject: MailSubject<'_>) {
+    let MailSubject { zone, urgency, coverage_end, now, .. } = subject;
     let name = &zone.name;
     let Some(end) = coverage_end else {
         let _ =
@@ -110,8 +110,8 @@ fn put_situation(out: &mut String, subject: Subject<'_>) {
 }
 
 /// What the request is: its digest to compare, its time, its keys.
-fn put_facts(out: &mut String, subject: Subject<'_>, sha256: &[u8; 32]) {
-    let Subject { zone, request, octets, answer_by, .. } = subject;
+fn put_facts(out: &mut String, subject: MailSubject<'_>, sha256: &[u8; 32]) {
+    let MailSubject { zone, request, octets, answer_by, .. } = subject;
     let mut row = |what: &str, value: &str| {
         let _ = writeln!(out, "  {what:<12} {value}");
     };
@@ -145,8 +145,8 @@ fn put_facts(out: &mut String, subject: Subject<'_>, sha256: &[u8; 32]) {
 }
 
 /// The steps of the ceremony with their commands, and what the answer must be.
-fn put_instructions(out: &mut String, subject: Subject<'_>) {
-    let Subject { zone, request, coverage_end, now, .. } = subject;
+fn put_instructions(out: &mut String, subject: MailSubject<'_>) {
+    let MailSubject { zone, request, coverage_end, now, .. } = subject;
     let name = zone.name.to_string();
     let file = file_name(&request.path);
     let skr = format!("{}.skr", file.trim_end_matches(".ksr"));

@@ -13,25 +13,25 @@ use keystore::store::{self, AcceptedMark};
 use keystore::time::Timestamp;
 
 use super::fit;
-use super::purge::Named;
-use super::{KeyFiles, TickError};
+use super::purge::NamedKeys;
+use super::{KeyFileProblems, TickError};
 
 /// The memory of one zone.
 #[derive(Debug, Default)]
-pub(super) struct Memory {
-    accepted: Option<(AcceptedMark, Coverage)>,
-    pub(super) judged: Option<Judged>,
+pub(super) struct ZoneMemory {
+    accepted: Option<(AcceptedMark, AcceptedCoverage)>,
+    pub(super) judged: Option<LastComparison>,
     /// Earliest time of the next removal of key files after one that failed.
     pub(super) purge_after: Option<Timestamp>,
     /// When the outbox was last kept within its limits.
     pub(super) pruned: Option<Timestamp>,
     /// Findings that no report has had yet.
-    pub(super) unsaid: Option<(KeyFiles, Vec<String>)>,
+    pub(super) unsaid: Option<(KeyFileProblems, Vec<String>)>,
 }
 
 /// What the timer needs of an accepted SKR.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Coverage {
+pub(super) struct AcceptedCoverage {
     pub(super) begin: Timestamp,
     pub(super) end: Timestamp,
     last_inception: Timestamp,
@@ -39,7 +39,7 @@ pub(super) struct Coverage {
 
 /// The result of the last comparison of the key files with SKR and request, and the marks of what was compared.
 #[derive(Debug)]
-pub(super) struct Judged {
+pub(super) struct LastComparison {
     keys: u64,
     accepted: Option<AcceptedMark>,
     open: Option<PathBuf>,
@@ -53,8 +53,8 @@ pub(super) struct Judged {
     pub(super) purge_at: Option<Timestamp>,
 }
 
-/// The inputs of [`Memory::judge`].
-pub(super) struct Sides<'a> {
+/// The inputs of [`ZoneMemory::judge`].
+pub(super) struct ComparisonInput<'a> {
     pub(super) zone: &'a ZoneConfig,
     pub(super) folder: &'a Folder,
     pub(super) accepted: &'a Path,
@@ -66,13 +66,13 @@ pub(super) struct Sides<'a> {
     pub(super) now: Timestamp,
 }
 
-impl Memory {
+impl ZoneMemory {
     /// The coverage of the SKR in force, and that itself when it had to be read again.
     pub(super) fn coverage(
         &mut self,
         accepted: &Path,
         zone: &Name,
-    ) -> Result<(Option<Coverage>, Option<UnverifiedSkr>), TickError> {
+    ) -> Result<(Option<AcceptedCoverage>, Option<UnverifiedSkr>), TickError> {
         let mark = store::accepted_mark(accepted, zone);
         if let (Some(mark), Some((known, coverage))) = (&mark, &self.accepted)
             && mark == known
@@ -82,7 +82,7 @@ impl Memory {
         let skr = read_accepted(accepted, zone)?;
         let coverage = skr.as_ref().map(|skr| {
             let last = skr.bundles.last();
-            Coverage {
+            AcceptedCoverage {
                 begin: skr.bundles.first().map_or(Timestamp::EPOCH, |first| first.inception),
                 end: last.map_or(Timestamp::EPOCH, Bundle::expiration),
                 last_inception: last.map_or(Timestamp::EPOCH, |last| last.inception),
@@ -94,8 +94,8 @@ impl Memory {
 
     /// Holds the keys against the open request and, where none is due by the coverage, against the accepted SKR. Does nothing when
     /// neither has changed since it was done.
-    pub(super) fn judge(&mut self, sides: Sides<'_>) -> Result<(), TickError> {
-        let Sides { zone, folder, accepted, skr, open, planned, now } = sides;
+    pub(super) fn judge(&mut self, sides: ComparisonInput<'_>) -> Result<(), TickError> {
+        let ComparisonInput { zone, folder, accepted, skr, open, planned, now } = sides;
         let keys = folder.mark(&zone.name);
         let mark = self.accepted.as_ref().map(|(mark, _)| mark.clone());
         let path = open.map(|request| request.path.clone());
@@ -123,7 +123,7 @@ impl Memory {
             .as_ref()
             .filter(|_| planned > now)
             .and_then(|skr| fit::against_skr(&skr.bundles, zone, &found.keys, whole, now));
-        let mut named = Named::default();
+        let mut named = NamedKeys::default();
         if let Some(skr) = &skr {
             named.add_skr(&skr.bundles);
         }
@@ -147,23 +147,24 @@ impl Memory {
             warnings
                 .push(format!("KSR-PRIVATE-KSK: {} is a private KSK; move it off this host", path.display()));
         }
-        let seen = KeyFiles { mismatched: damage.len(), private_ksks };
+        let seen = KeyFileProblems { mismatched: damage.len(), private_ksks };
         let damaged = damage.into_iter().next().map(|first| (seen.mismatched, first));
         let purge_at = named.spared(&found.keys, &zone.policy).map(|(_, time)| time).min();
-        self.judged = Some(Judged { keys, accepted: mark, open: path, coverage, request, damaged, purge_at });
+        self.judged =
+            Some(LastComparison { keys, accepted: mark, open: path, coverage, request, damaged, purge_at });
         self.unsaid = Some((seen, warnings));
         Ok(())
     }
 }
 
-impl Coverage {
+impl AcceptedCoverage {
     /// True within it: a clock that shows another time may be wrong.
     pub(super) fn holds(self, now: Timestamp) -> bool {
         self.begin <= now && now <= self.end
     }
 }
 
-impl Memory {
+impl ZoneMemory {
     /// True when files of keys that are over are to be removed. Never while the clock shows a time that is not covered.
     pub(super) fn purge_is_due(&self, now: Timestamp) -> bool {
         let is_covered = self.accepted.as_ref().is_some_and(|(_, coverage)| coverage.holds(now));
@@ -183,7 +184,12 @@ pub(super) fn read_accepted(dir: &Path, zone: &Name) -> Result<Option<Unverified
 
 /// When the next request must exist: `lead` before the coverage ends, and before a ZSK that follows the last bundle would have to
 /// be published.
-pub(super) fn due(coverage: Option<Coverage>, policy: &Policy, lead: u32, now: Timestamp) -> Timestamp {
+pub(super) fn due(
+    coverage: Option<AcceptedCoverage>,
+    policy: &Policy,
+    lead: u32,
+    now: Timestamp,
+) -> Timestamp {
     coverage.map_or(now, |coverage| {
         let by_lead = coverage.end.minus(u64::from(lead));
         by_lead.min(coverage.last_inception.minus(policy.prepublication()))

@@ -23,7 +23,7 @@ use keystore::retry::Backoff;
 use keystore::store::digest;
 use keystore::time::Timestamp;
 
-use super::mail::{self, Subject};
+use super::mail::{self, MailSubject};
 use super::outbox::{mail_path, told_path};
 use super::urgency::Urgency;
 
@@ -143,7 +143,7 @@ fn try_to_tell(
     };
     let octets = read_request(&request.path).map_err(io(&request.path))?;
     let answer_by = coverage_end.map(|end| answer_by(end, config, now));
-    let mail = mail::compose(Subject {
+    let mail = mail::compose(MailSubject {
         zone,
         ksr: &config.ksr,
         state_dir: &config.state_dir,

@@ -17,7 +17,7 @@ const ALWAYS: usize = 8;
 
 /// What was removed, and what could not be.
 #[derive(Debug, Default)]
-pub(super) struct Pruned {
+pub(super) struct PrunedRequests {
     /// Answered requests that were removed.
     pub requests: usize,
     /// The first error.
@@ -26,8 +26,8 @@ pub(super) struct Pruned {
 
 /// Removes the oldest requests from `answered/` below `outbox` as the limits of `config` want it, each with its mail, and what lies beside
 /// requests that somebody has taken away.
-pub(super) fn prune(outbox: &Path, config: &KsrConfig, now: Timestamp) -> Pruned {
-    let mut pruned = Pruned::default();
+pub(super) fn prune(outbox: &Path, config: &KsrConfig, now: Timestamp) -> PrunedRequests {
+    let mut pruned = PrunedRequests::default();
     let answered = outbox.join(ANSWERED);
     let mut old = Vec::new();
     match names(&answered) {
@@ -57,7 +57,7 @@ pub(super) fn prune(outbox: &Path, config: &KsrConfig, now: Timestamp) -> Pruned
 }
 
 /// Removes files of one folder.
-fn remove(paths: &[PathBuf], pruned: &mut Pruned) {
+fn remove(paths: &[PathBuf], pruned: &mut PrunedRequests) {
     let Some(first) = paths.first() else { return };
     let all: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
     if let Err(error) = durable::remove_each(&all) {

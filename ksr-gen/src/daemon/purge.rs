@@ -30,9 +30,9 @@ pub(super) fn purge_time(key: &KeyFile, policy: &Policy) -> Option<Timestamp> {
 
 /// The keys that some bundle of the SKR in force or of an open request names; their files stay.
 #[derive(Debug, Default)]
-pub(super) struct Named(HashSet<Dnskey>);
+pub(super) struct NamedKeys(HashSet<Dnskey>);
 
-impl Named {
+impl NamedKeys {
     /// Takes in the keys of the SKR in force.
     pub fn add_skr(&mut self, bundles: &[Bundle]) {
         self.0.extend(bundles.iter().flat_map(Bundle::keys));
@@ -59,7 +59,7 @@ impl Named {
 pub(super) fn purge(
     folder: &mut Folder,
     keys: &[KeyFile],
-    named: &Named,
+    named: &NamedKeys,
     policy: &Policy,
     now: Timestamp,
 ) -> (Vec<String>, Option<KeyFileError>) {

@@ -11,17 +11,17 @@ use keystore::exchange::{TrustAnchor, bind, program_with_ttl};
 use keystore::keys::files::Folder;
 use keystore::keys::plan::Interval;
 use keystore::outbox::{OpenRequest, OutboxError, footer, newest, open_requests, read_request};
-use keystore::policy::Role;
+use keystore::policy::KeyRole;
 use keystore::shared::Shared;
 use keystore::store;
 use keystore::time::Timestamp;
 use rayon::prelude::*;
 
 use super::clock::set_aside_requests_of_the_future;
-use super::memory::{Memory, Sides, due, read_accepted};
+use super::memory::{ComparisonInput, ZoneMemory, due, read_accepted};
 use super::outbox::set_aside;
 use super::prune::prune;
-use super::purge::{Named, purge};
+use super::purge::{NamedKeys, purge};
 use super::{Closed, TickError, TimerOutcome, TimerReport};
 use crate::PROGRAM;
 use crate::keygen::{self, Keygen, KeygenError};
@@ -41,7 +41,7 @@ const DAY: u64 = 86_400;
 #[derive(Debug, Default)]
 pub struct Timer {
     /// Boxed: the table has room for up to twice as many as there are.
-    zones: HashMap<Name, Box<Memory>>,
+    zones: HashMap<Name, Box<ZoneMemory>>,
     /// The key folders of this round, each read once for all zones.
     folders: HashMap<PathBuf, Folder>,
 }
@@ -71,13 +71,15 @@ impl Timer {
         let (folders, accepted) = (&self.folders, config.state_dir.join("accepted"));
         let read = |zone: &&Shared<ZoneConfig>| {
             let folder = folders.get(&zone.key_directory)?;
-            let mut memory = Memory::default();
+            let mut memory = ZoneMemory::default();
             let (coverage, skr) = memory.coverage(&accepted, &zone.name).ok()?;
             let planned = due(coverage, &zone.policy, config.ksr.lead, now);
             let outbox = store::zone_dir(&config.state_dir.join("outbox"), &zone.name);
             let open = open_requests(&outbox, config.ksr.period).ok()?;
             let open = newest(&open);
-            memory.judge(Sides { zone, folder, accepted: &accepted, skr, open, planned, now }).ok()?;
+            memory
+                .judge(ComparisonInput { zone, folder, accepted: &accepted, skr, open, planned, now })
+                .ok()?;
             Some((zone.name.clone(), Box::new(memory)))
         };
         let read: Vec<_> = new.par_iter().filter_map(read).collect();
@@ -180,7 +182,8 @@ impl Timer {
         let mut open = open_requests(&outbox, config.period)?;
         let begin = coverage.map(|coverage| coverage.begin);
         let mut closed = set_aside_requests_of_the_future(&mut open, begin, now)?;
-        let sides = Sides { zone, folder, accepted: &accepted, skr, open: newest(&open), planned, now };
+        let sides =
+            ComparisonInput { zone, folder, accepted: &accepted, skr, open: newest(&open), planned, now };
         memory.judge(sides)?;
         let (key_files, warnings) = memory.unsaid.take().unzip();
         let judged = memory.judged.as_ref();
@@ -237,8 +240,8 @@ fn names_of(
     config: &KsrConfig,
     accepted: &Path,
     outbox: &Path,
-) -> Result<Named, TickError> {
-    let mut named = Named::default();
+) -> Result<NamedKeys, TickError> {
+    let mut named = NamedKeys::default();
     if let Some(skr) = read_accepted(accepted, &zone.name)? {
         named.add_skr(&skr.bundles);
     }
@@ -342,8 +345,10 @@ fn make_request(
     let larger_ttl = largest_ttl.filter(|ttl| *ttl > zone.policy.effective_max_zone_ttl());
     let taken_tags: Vec<u16> =
         zone.anchors.iter().chain(&zone.announced).flat_map(TrustAnchor::tags).collect();
-    let keygen =
-        Keygen { taken_tags: &taken_tags, ..Keygen::new(dir, &zone.name, policy, Role::Zsk, interval, now) };
+    let keygen = Keygen {
+        taken_tags: &taken_tags,
+        ..Keygen::new(dir, &zone.name, policy, KeyRole::Zsk, interval, now)
+    };
     let made = keygen::run_in(&keygen, folder, || {})?;
     report.keys_made = made.keys.into_iter().filter(|key| key.made).map(|key| key.name).collect();
     report.warnings.extend(made.warnings.iter().map(ToString::to_string));

@@ -12,7 +12,7 @@ use keystore::keys::{Dnskey, KeyFile};
 use keystore::time::Timestamp;
 use rayon::prelude::*;
 
-use super::{KsrFinding, Signing, SigningError, SigningPlan};
+use super::{KsrFinding, KsrSigningError, SigningInput, SigningPlan};
 use crate::rollover::{KskSchedule, signs};
 
 /// Seconds between the inception of a signature and that of its bundle, for clocks that are behind.
@@ -22,7 +22,7 @@ const CDS_DELETE: &[u8] = &[0, 0, 0, 0, 0];
 const CDNSKEY_DELETE: &[u8] = &[0, 0, 3, 0, 0];
 
 /// A KSK that is ready to sign.
-pub(super) struct Signer<'a> {
+pub(super) struct KskSigner<'a> {
     pub(super) ksk: &'a KskSchedule<'a>,
     pub(super) file: &'a KeyFile,
     pub(super) key: Box<dyn SigningKey>,
@@ -31,10 +31,10 @@ pub(super) struct Signer<'a> {
 impl SigningPlan<'_> {
     /// Makes the bundles, those of one KSR bundle in one group, on all cores; each signature is verified before this returns.
     /// `progress` is told the number of bundles done, from any thread.
-    pub fn sign(&self, progress: &(dyn Fn(usize) + Sync)) -> Result<Vec<Vec<Bundle>>, SigningError> {
+    pub fn sign(&self, progress: &(dyn Fn(usize) + Sync)) -> Result<Vec<Vec<Bundle>>, KsrSigningError> {
         let refused: Vec<KsrFinding> = self.findings.iter().filter(|f| f.refuses()).cloned().collect();
         if !refused.is_empty() {
-            return Err(SigningError::Refused(refused));
+            return Err(KsrSigningError::Refused(refused));
         }
         let signers = self.load_signers()?;
         let done = AtomicUsize::new(0);
@@ -51,23 +51,24 @@ impl SigningPlan<'_> {
     }
 
     /// Reads the private parts of those KSKs that sign any bundle.
-    fn load_signers(&self) -> Result<Vec<Signer<'_>>, SigningError> {
+    fn load_signers(&self) -> Result<Vec<KskSigner<'_>>, KsrSigningError> {
         let needed = |ksk: &KskSchedule<'_>| {
             self.groups.iter().flat_map(|(_, inceptions)| inceptions).any(|at| signs(ksk, &self.ksks, *at))
         };
         let ksks = self.ksks.iter().filter(|ksk| needed(ksk));
         ksks.map(|ksk| {
             let file = ksk.file;
-            let key =
-                file.load_private().map_err(|source| SigningError::Key { name: file.base_name(), source })?;
-            Ok(Signer { ksk, file, key })
+            let key = file
+                .load_private()
+                .map_err(|source| KsrSigningError::Key { name: file.base_name(), source })?;
+            Ok(KskSigner { ksk, file, key })
         })
         .collect()
     }
 
     /// The bundles as they will be, their signatures without octets.
     pub fn outline(&self) -> Vec<Bundle> {
-        let Signing { zone, ksr, .. } = self.signing;
+        let SigningInput { zone, ksr, .. } = self.signing;
         let mut bundles = Vec::with_capacity(self.bundle_count());
         for (i, inceptions) in &self.groups {
             for at in inceptions {
@@ -100,8 +101,8 @@ impl SigningPlan<'_> {
         &self,
         zsks: &[Dnskey],
         at: Timestamp,
-        signers: &[Signer<'_>],
-    ) -> Result<Bundle, SigningError> {
+        signers: &[KskSigner<'_>],
+    ) -> Result<Bundle, KsrSigningError> {
         let mut bundle = self.unsigned(zsks, at);
         let mut signatures = Vec::new();
         for rrset in bundle.rrsets() {
@@ -115,7 +116,7 @@ impl SigningPlan<'_> {
 
     /// The RRsets of a bundle.
     fn unsigned(&self, zsks: &[Dnskey], at: Timestamp) -> Bundle {
-        let Signing { zone, policy, .. } = self.signing;
+        let SigningInput { zone, policy, .. } = self.signing;
         let rrset = |rtype, rdatas: Vec<Box<[u8]>>| {
             (!rdatas.is_empty()).then(|| Rrset { owner: zone.clone(), rtype, ttl: policy.dnskey_ttl, rdatas })
         };
@@ -152,17 +153,22 @@ impl SigningPlan<'_> {
     }
 
     /// Makes one signature, and verifies it with the public key of the `.key` file.
-    fn signature(&self, rrset: &Rrset, signer: &Signer<'_>, at: Timestamp) -> Result<Rrsig, SigningError> {
+    fn signature(
+        &self,
+        rrset: &Rrset,
+        signer: &KskSigner<'_>,
+        at: Timestamp,
+    ) -> Result<Rrsig, KsrSigningError> {
         let (inception, expiration) = self.validity(at);
         let name = || signer.file.base_name();
         let validity = Validity { inception, expiration };
         let made =
             rrsig::sign_raw(rrset, self.signing.zone, signer.ksk.dnskey(at).tag(), &*signer.key, validity)
-                .map_err(|source| SigningError::Sign { name: name(), bundle: at, source })?;
+                .map_err(|source| KsrSigningError::Sign { name: name(), bundle: at, source })?;
         // A key in a token has verified it.
         let public_key = &signer.file.dnskey.public_key;
         if !(signer.key.is_in_token() && signer.key.public_key() == public_key) {
-            rrsig::verify_raw(rrset, public_key, &made).map_err(|source| SigningError::Verify {
+            rrsig::verify_raw(rrset, public_key, &made).map_err(|source| KsrSigningError::Verify {
                 name: name(),
                 bundle: at,
                 covered: rrset.rtype,

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use keystore::policy::{PolicyFinding, Severity};
+use keystore::policy::{PolicyFinding, PolicySeverity};
 use rustls::sign::SingleCertAndKey;
 use rustls::{RootCertStore, ServerConfig};
 
@@ -61,7 +61,7 @@ impl LoadedCertificate {
         };
         let tls = Tls::load(&settings, &mut notes);
         let (errors, warnings): (Vec<_>, Vec<_>) =
-            notes.findings.into_iter().partition(|finding| finding.severity == Severity::Error);
+            notes.findings.into_iter().partition(|finding| finding.severity == PolicySeverity::Error);
         let texts = |findings: Vec<PolicyFinding>| findings.into_iter().map(|f| f.what).collect();
         match tls {
             Some(Tls { config, identity, certificate, .. }) if errors.is_empty() => {

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
 use keystore::config::MetricsConfig;
-use keystore::policy::{PolicyFinding, Severity};
+use keystore::policy::{PolicyFinding, PolicySeverity};
 use tokio::sync::{OnceCell, Semaphore};
 
 use super::login::{Login, Logins};
@@ -92,7 +92,7 @@ impl Guard {
                 None
             }
             None => {
-                let errors = findings.iter().filter(|finding| finding.severity == Severity::Error);
+                let errors = findings.iter().filter(|finding| finding.severity == PolicySeverity::Error);
                 Some(errors.map(PolicyFinding::to_string).collect::<Vec<_>>().join("; "))
             }
         };
@@ -447,7 +447,7 @@ mod tests {
                 ..MetricsConfig::at(listen.parse().expect("an address"))
             };
             let found = Guard::check(&settings);
-            let found = found.iter().filter(|finding| finding.severity == Severity::Error).count();
+            let found = found.iter().filter(|finding| finding.severity == PolicySeverity::Error).count();
             assert_eq!(found, errors, "{listen} {text}");
             assert_eq!(Guard::load(&settings).is_err(), errors > 0, "{listen} {text}");
         }

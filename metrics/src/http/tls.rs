@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use keystore::crypto::cms::Certificate;
+use keystore::crypto::cms::CmsCertificate;
 use keystore::time::Timestamp;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject as _;
@@ -108,7 +108,7 @@ impl Tls {
     /// True when a client with these certificates is let in.
     #[must_use]
     pub fn lets_in(&self, certificates: Option<&[CertificateDer<'_>]>) -> bool {
-        let first = || Certificate::read_der(certificates?.first()?).ok();
+        let first = || CmsCertificate::read_der(certificates?.first()?).ok();
         self.allowed_names.is_empty()
             || first()
                 .is_some_and(|c| c.alternative_names().iter().any(|name| self.allowed_names.contains(name)))
@@ -192,7 +192,7 @@ fn served(
     line: u32,
     notes: &mut Notes,
 ) -> Option<ServedCertificate> {
-    let first = chain.first().and_then(|der| Certificate::read_der(der).ok());
+    let first = chain.first().and_then(|der| CmsCertificate::read_der(der).ok());
     let Some((not_before, not_after)) = first.and_then(|certificate| certificate.validity()) else {
         notes.error(line, format!("{}: the first certificate does not read", pem.name()));
         return None;

@@ -9,7 +9,7 @@ use std::str::FromStr as _;
 use std::time::Duration;
 
 use keystore::open::{self, Links};
-use keystore::policy::{PolicyFinding, Severity};
+use keystore::policy::{PolicyFinding, PolicySeverity};
 use serde::Deserialize;
 use serde_saphyr::{Location, Spanned};
 
@@ -114,21 +114,21 @@ impl Notes {
 
     /// Notes what cannot work.
     pub fn error(&mut self, line: u32, what: impl Into<String>) {
-        self.add(Severity::Error, line, what.into());
+        self.add(PolicySeverity::Error, line, what.into());
     }
 
     /// Notes what works, and hardly as it was meant.
     pub fn warning(&mut self, line: u32, what: impl Into<String>) {
-        self.add(Severity::Warning, line, what.into());
+        self.add(PolicySeverity::Warning, line, what.into());
     }
 
     /// True when nothing keeps the file from being used.
     #[must_use]
     pub fn is_usable(&self) -> bool {
-        self.findings.iter().all(|finding| finding.severity == Severity::Warning)
+        self.findings.iter().all(|finding| finding.severity == PolicySeverity::Warning)
     }
 
-    fn add(&mut self, severity: Severity, line: u32, what: String) {
+    fn add(&mut self, severity: PolicySeverity, line: u32, what: String) {
         self.findings.push(PolicyFinding { severity, path: self.path.clone(), line, what });
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use keystore::dns::Name;
-use keystore::keys::files::{Folder, Found, KeyFileError};
+use keystore::keys::files::{Folder, FolderKeys, KeyFileError};
 use keystore::time::Timestamp;
 
 use super::watch::Stamp;
@@ -42,7 +42,7 @@ impl KeyFolders {
     }
 
     /// Reads the key sets of `zone` in `dir`; of KSKs only the public part.
-    pub fn find_online(&self, dir: &Path, zone: &Name, now: Timestamp) -> Result<Found, KeyFileError> {
+    pub fn find_online(&self, dir: &Path, zone: &Name, now: Timestamp) -> Result<FolderKeys, KeyFileError> {
         self.with(dir, now, |folder| folder.find_online(zone))
     }
 

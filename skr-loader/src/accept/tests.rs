@@ -148,7 +148,7 @@ fn skr_no_private_key_of_a_sealed_key_hangs_on_the_proof() {
     found.sealed.push(zsk.clone());
     // It is not opened: what is in it plays no part.
     std::fs::write(found.keys[0].path("private"), "nothing").unwrap();
-    let run = |keys: &Found, proven: &[Dnskey]| {
+    let run = |keys: &FolderKeys, proven: &[Dnskey]| {
         let context = Context { keys: Some(keys), proven, ..Context::default() };
         check(&verified(&builder, start()), &digest(builder.text().as_bytes()), &context, start())
     };
@@ -537,7 +537,7 @@ fn skr_no_private_key_with_several_providers() {
     let (ours, theirs) = (TestKey::zsk(ZSK), TestKey::zsk(3));
     let builder = skr(0).zsk(ours.dnskey.clone()).zsk(theirs.dnskey.clone());
     let dir = tempfile::tempdir().unwrap();
-    let found = |keys: &Found, multi_signer| {
+    let found = |keys: &FolderKeys, multi_signer| {
         let context = Context { keys: Some(keys), multi_signer, ..Context::default() };
         check(&verified(&builder, start()), &[0; 32], &context, start())
     };

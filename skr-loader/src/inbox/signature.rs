@@ -2,7 +2,7 @@
 
 use std::io;
 
-use keystore::crypto::cms::{self, Certificate, MAX_SIGNATURE_OCTETS};
+use keystore::crypto::cms::{self, CmsCertificate, MAX_SIGNATURE_OCTETS};
 use keystore::time::Timestamp;
 
 use super::Inbox;
@@ -29,7 +29,7 @@ impl Inbox {
     pub fn pair(
         &mut self,
         file: &mut Dropped,
-        pinned: &[Certificate],
+        pinned: &[CmsCertificate],
         required: bool,
         now: Timestamp,
     ) -> Paired {

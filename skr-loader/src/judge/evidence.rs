@@ -8,7 +8,7 @@ use keystore::config::deliver::{Method, TargetConfig};
 use keystore::config::{Config, ParentCheck, ZoneConfig};
 use keystore::dns::Name;
 use keystore::exchange::{Bundle, Ksr, TrustAnchor};
-use keystore::keys::files::{self as key_files, Folder, Found, KeyFileError};
+use keystore::keys::files::{self as key_files, Folder, FolderKeys, KeyFileError};
 use keystore::keys::{Dnskey, KeyFile};
 use keystore::policy::Policy;
 use keystore::store::StoreError;
@@ -41,7 +41,7 @@ pub struct Evidence<'a> {
     /// What the generations before the one in force have signed.
     pub history: History,
     /// What the key folder holds for the zone.
-    pub keys: Option<Found>,
+    pub keys: Option<FolderKeys>,
     /// The ZSKs of the candidate whose private key is there and cannot be used, and why.
     pub unusable: Vec<(Dnskey, String)>,
     /// ZSKs whose private keys may not be read here, and that a request proves to be held.
@@ -110,7 +110,7 @@ fn may_pass(error: &KeyFileError) -> bool {
 
 /// The ZSKs of the folder that are wanted, and whose private key cannot be used.
 fn unusable(
-    keys: &Found,
+    keys: &FolderKeys,
     is_wanted: impl Fn(&Dnskey) -> bool,
 ) -> Result<Vec<(Dnskey, String)>, EvidenceError> {
     let may_be_read = |file: &&KeyFile| !file.dnskey.is_ksk() && !keys.sealed.contains(&file.dnskey);
@@ -133,13 +133,13 @@ impl Sources {
     }
 
     /// The keys of the zone; a folder that cannot be read has none, and says why.
-    fn keys(&mut self, zone: &ZoneConfig) -> Result<Found, EvidenceError> {
+    fn keys(&mut self, zone: &ZoneConfig) -> Result<FolderKeys, EvidenceError> {
         let dir = &zone.key_directory;
         let folder = self.folders.entry(dir.clone()).or_insert_with(|| Folder::scan(dir).ok());
         let found = match folder {
             Some(folder) => folder.find_sealed(&zone.name),
             None => key_files::find_sealed(dir, &zone.name)
-                .unwrap_or_else(|error| Found { skipped: vec![error], ..Found::default() }),
+                .unwrap_or_else(|error| FolderKeys { skipped: vec![error], ..FolderKeys::default() }),
         };
         match found.skipped.iter().position(may_pass) {
             Some(at) => {
@@ -242,7 +242,7 @@ impl<'a> Evidence<'a> {
     }
 
     /// The same with other keys than those of the zone's key folder.
-    pub fn with_keys(self, keys: Found) -> Result<Self, EvidenceError> {
+    pub fn with_keys(self, keys: FolderKeys) -> Result<Self, EvidenceError> {
         let proven = requests::proven_by(&keys, &self.requests);
         let unusable = unusable(&keys, |_| true)?;
         Ok(Self { keys: Some(keys), unusable, proven, ..self })
@@ -292,7 +292,7 @@ impl<'a> Evidence<'a> {
 
 /// True where the ZSKs of `zone` are Knot's: a `[[deliver.knot]]` takes it, nobody here or at a named signs it, and `found`, what its
 /// key folder holds, is nothing: the folder is there and empty. Then their private keys cannot be looked for; that the SOA is signed by them is proven at Knot.
-fn keys_are_knots(config: &Config, zone: &ZoneConfig, found: &Found) -> bool {
+fn keys_are_knots(config: &Config, zone: &ZoneConfig, found: &FolderKeys) -> bool {
     let takes = |target: &&TargetConfig| {
         target.zones.as_ref().is_none_or(|zones: &Vec<Name>| zones.contains(&zone.name))
     };
@@ -346,9 +346,9 @@ mod tests {
     fn keys_that_are_knots() {
         let state = StateDir::new();
         let held = keystore::keys::files::find_sealed(&state.path("keys"), &testing::zone()).unwrap();
-        let none = Found::default();
+        let none = FolderKeys::default();
         let missing = key_files::find_sealed(&state.path("not mounted"), &testing::zone()).unwrap_err();
-        let missing = Found { skipped: vec![missing], ..Found::default() };
+        let missing = FolderKeys { skipped: vec![missing], ..FolderKeys::default() };
         std::fs::create_dir(state.path("damaged")).unwrap();
         for suffix in ["key", "private"] {
             std::fs::write(state.path(&format!("damaged/Kexample.+015+00001.{suffix}")), "garbage").unwrap();

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use keystore::dns::Name;
 use keystore::exchange::{Ksr, bind, possession, written_at};
 use keystore::keys::Dnskey;
-use keystore::keys::files::Found;
+use keystore::keys::files::FolderKeys;
 use keystore::store::{MAX_SKR_OCTETS, zone_dir};
 use keystore::time::Timestamp;
 
@@ -32,8 +32,13 @@ pub fn open(state_dir: &Path, zone: &Name, now: Timestamp) -> Result<Vec<Ksr>, O
     Ok(requests.into_iter().map(|(ksr, _)| ksr).collect())
 }
 
-/// The keys of [`Found::sealed`] that an open or answered request of the zone proves: for a loader that may not read private keys.
-pub fn proven(state_dir: &Path, zone: &Name, keys: &Found, open: &[Ksr]) -> Result<Vec<Dnskey>, OutboxError> {
+/// The keys of [`FolderKeys::sealed`] that an open or answered request of the zone proves: for a loader that may not read private keys.
+pub fn proven(
+    state_dir: &Path,
+    zone: &Name,
+    keys: &FolderKeys,
+    open: &[Ksr],
+) -> Result<Vec<Dnskey>, OutboxError> {
     let mut proven = proven_by(keys, open);
     if proven.len() < keys.sealed.len() {
         let answered = zone_dir(&state_dir.join("outbox"), zone).join("answered");
@@ -44,8 +49,8 @@ pub fn proven(state_dir: &Path, zone: &Name, keys: &Found, open: &[Ksr]) -> Resu
     Ok(proven)
 }
 
-/// The keys of [`Found::sealed`] that one of these requests proves.
-pub fn proven_by(keys: &Found, requests: &[Ksr]) -> Vec<Dnskey> {
+/// The keys of [`FolderKeys::sealed`] that one of these requests proves.
+pub fn proven_by(keys: &FolderKeys, requests: &[Ksr]) -> Vec<Dnskey> {
     if keys.sealed.is_empty() {
         return Vec::new();
     }

@@ -32,7 +32,7 @@ fn sign(content: &str, signer: &str, attached: bool) -> Vec<u8> {
 #[test]
 fn kind_12_signatures_by_sha_1_or_with_trailing_octets_are_refused() {
     let content = skr(9).text();
-    let pinned = Certificate::read_pem(&fixture("operator.pem")).unwrap();
+    let pinned = CmsCertificate::read_pem(&fixture("operator.pem")).unwrap();
     let judge = |octets: &[u8]| Operator::judge(Ok(octets), content.as_bytes(), &pinned, start());
     let good = sign(&content, "operator", false);
     assert!(matches!(judge(&good), Operator::Signed { .. }));
@@ -91,7 +91,7 @@ impl Bench {
         let mut config = state.config();
         config.loader.operator_certificates = ["operator.pem", "expired.pem"]
             .iter()
-            .flat_map(|name| Certificate::read_pem(&fixture(name)).unwrap())
+            .flat_map(|name| CmsCertificate::read_pem(&fixture(name)).unwrap())
             .collect();
         config.zones[0].require_signature = required;
         config
@@ -189,7 +189,7 @@ fn the_signature_may_come_later_and_slowly() {
 
     // The audit log names the certificate that signed.
     let audit = fs::read_to_string(bench.state.path("audit.jsonl")).unwrap();
-    let certificate = &Certificate::read_pem(&fixture("operator.pem")).unwrap()[0];
+    let certificate = &CmsCertificate::read_pem(&fixture("operator.pem")).unwrap()[0];
     assert!(audit.contains(&format!("\"signer\":\"{}\"", certificate.sha256)), "{audit}");
 }
 

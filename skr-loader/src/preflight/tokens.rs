@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use keystore::config::Config;
 use keystore::crypto::pkcs11::{self, TokenError};
-use keystore::policy::{KeyStore, Role};
+use keystore::policy::{KeyRole, KeyStore};
 
 use super::{Host, Work};
 
@@ -18,7 +18,7 @@ impl Host<'_> {
         for entry in config.zones.iter().flat_map(|zone| &zone.policy.keys) {
             let Some(store) = &entry.key_store else { continue };
             let (_, is_here) = stores.entry(store.to_string()).or_insert((store, false));
-            *is_here |= opens && entry.role == Role::Zsk;
+            *is_here |= opens && entry.role == KeyRole::Zsk;
         }
         for (store, is_here) in stores.into_values() {
             match store.token() {

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::transfer::{self, Rules, entries, rules};
+use super::transfer::{self, TransferRules, entries, rules};
 use crate::config::catalog::{CatalogConfig, CatalogSource, Catalogs, MemberConfig, TakenCatalog};
 use crate::config::name;
 use crate::dns::Name;
 use crate::policy::table::{Table, Value};
-use crate::policy::toml::Section;
+use crate::policy::toml::TopLevelKey;
 
 /// Longest name of a group, in octets.
 const MAX_GROUP: usize = 255;
@@ -17,9 +17,9 @@ const MEMBER_OCTETS: usize = 6 + 17 + 6;
 const MAX_NAME: usize = 255;
 
 /// The catalogs; `None` when one of them has an error.
-pub(super) fn read(top: &mut Table<'_, '_>, defaults: &Rules) -> Option<Catalogs> {
+pub(super) fn read(top: &mut Table<'_, '_>, defaults: &TransferRules) -> Option<Catalogs> {
     let mut catalogs = Catalogs::default();
-    let Some(value) = top.get(Section::Catalog.key()) else { return Some(catalogs) };
+    let Some(value) = top.get(TopLevelKey::Catalog.key()) else { return Some(catalogs) };
     let mut names: HashSet<Name> = HashSet::new();
     let mut all_read = true;
     for value in value.array()? {
@@ -38,7 +38,7 @@ enum Read {
     Taken(TakenCatalog),
 }
 
-fn catalog(mut table: Table<'_, '_>, names: &mut HashSet<Name>, defaults: &Rules) -> Option<Read> {
+fn catalog(mut table: Table<'_, '_>, names: &mut HashSet<Name>, defaults: &TransferRules) -> Option<Read> {
     let value = table.require("zone", "\"catalog.example\"");
     let zone = value.as_ref().and_then(name::read);
     if let (Some(value), Some(zone)) = (&value, &zone) {
@@ -62,7 +62,7 @@ fn catalog(mut table: Table<'_, '_>, names: &mut HashSet<Name>, defaults: &Rules
     taken(table, zone, source).map(Read::Taken)
 }
 
-fn made(mut table: Table<'_, '_>, zone: Option<Name>, defaults: &Rules) -> Option<CatalogConfig> {
+fn made(mut table: Table<'_, '_>, zone: Option<Name>, defaults: &TransferRules) -> Option<CatalogConfig> {
     let groups = table.get("groups").map(|value| {
         let groups: Vec<String> = entries(&value).iter().filter_map(group).collect();
         if groups.is_empty() {
@@ -70,7 +70,7 @@ fn made(mut table: Table<'_, '_>, zone: Option<Name>, defaults: &Rules) -> Optio
         }
         groups
     });
-    let Rules { allow, notify } = rules(&mut table, defaults);
+    let TransferRules { allow, notify } = rules(&mut table, defaults);
     if allow.is_empty() {
         table.error("nobody may transfer the catalog; write for example allow-transfer = [{ address = \"192.0.2.53\", key = \"xfr\" }]");
     }

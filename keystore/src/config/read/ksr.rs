@@ -2,14 +2,14 @@
 
 use crate::config::{KsrConfig, deliver};
 use crate::policy::table::{Table, Value};
-use crate::policy::toml::Section;
+use crate::policy::toml::TopLevelKey;
 
 /// Most addresses of `mail-to`, so that the header stays one that mail servers take.
 const MAX_RECEIVERS: usize = 20;
 
 pub(super) fn read(top: &mut Table<'_, '_>) -> KsrConfig {
     let mut ksr = KsrConfig::default();
-    let Some(mut table) = top.get(Section::Ksr.key()).and_then(|v| v.table()) else { return ksr };
+    let Some(mut table) = top.get(TopLevelKey::Ksr.key()).and_then(|v| v.table()) else { return ksr };
     ksr.enabled = table.get("enabled").and_then(|v| v.boolean()).unwrap_or(ksr.enabled);
     let lead = table.get("lead");
     ksr.lead = lead.as_ref().and_then(Value::duration).unwrap_or(ksr.lead);

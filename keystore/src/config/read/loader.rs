@@ -2,10 +2,10 @@
 
 use super::address::address;
 use crate::config::{KsrConfig, LoaderConfig, ParentCheck, WatchMode};
-use crate::crypto::cms::Certificate;
+use crate::crypto::cms::CmsCertificate;
 use crate::policy::named_conf::read_regular;
 use crate::policy::table::{Table, Value};
-use crate::policy::toml::Section;
+use crate::policy::toml::TopLevelKey;
 
 /// Most octets of the path of a Unix socket (`sun_path`, with its closing NUL, less what a temporary name takes more).
 pub(super) const MAX_SOCKET_PATH: usize = 100;
@@ -15,7 +15,7 @@ const MAX_CERTIFICATE_FILE: u64 = 1 << 20;
 /// `[loader]`, and its `require-signature`.
 pub(super) fn read(top: &mut Table<'_, '_>, ksr: &KsrConfig) -> (LoaderConfig, bool) {
     let (mut loader, mut require_signature) = (LoaderConfig::default(), false);
-    let value = top.get(Section::Loader.key());
+    let value = top.get(TopLevelKey::Loader.key());
     let mut table = value.as_ref().and_then(Value::table);
     if let Some(table) = &mut table {
         inbox(table, &mut loader);
@@ -155,13 +155,13 @@ fn check_thresholds(
 }
 
 /// The certificates in one file of `operator-certificates`.
-fn certificates(value: &Value<'_, '_>) -> Vec<Certificate> {
+fn certificates(value: &Value<'_, '_>) -> Vec<CmsCertificate> {
     let Some(path) = value.path() else { return Vec::new() };
     let read = read_regular(&path, MAX_CERTIFICATE_FILE).map_err(|error| {
         value.doc.note_unread(&error);
         error.to_string()
     });
-    read.and_then(|pem| Certificate::read_pem(&pem).map_err(|error| error.to_string())).unwrap_or_else(
+    read.and_then(|pem| CmsCertificate::read_pem(&pem).map_err(|error| error.to_string())).unwrap_or_else(
         |what| {
             value.error(format!("{}: {what}", path.display()));
             Vec::new()

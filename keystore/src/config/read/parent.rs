@@ -3,7 +3,7 @@
 use super::address::address;
 use crate::config::{LoaderConfig, ParentConfig, deliver};
 use crate::policy::table::Table;
-use crate::policy::toml::Section;
+use crate::policy::toml::TopLevelKey;
 
 /// What a setting of this table says where nobody can be asked.
 const NO_RESOLVER: &str =
@@ -11,7 +11,7 @@ const NO_RESOLVER: &str =
 
 pub(super) fn read(top: &mut Table<'_, '_>, loader: &LoaderConfig) -> ParentConfig {
     let mut parent = ParentConfig::default();
-    let Some(mut table) = top.get(Section::Parent.key()).and_then(|value| value.table()) else {
+    let Some(mut table) = top.get(TopLevelKey::Parent.key()).and_then(|value| value.table()) else {
         return parent;
     };
     if let Some(value) = table.get("notify-cds") {

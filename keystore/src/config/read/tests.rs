@@ -25,7 +25,7 @@ fn errors(text: &str) -> Vec<String> {
     match parse_text(text) {
         Err(ConfigErrors::Findings(findings)) => findings
             .iter()
-            .filter(|f| f.severity == Severity::Error)
+            .filter(|f| f.severity == PolicySeverity::Error)
             .map(|f| format!("{}: {}", f.line, f.what))
             .collect(),
         other => panic!("{other:?} for {text}"),
@@ -648,7 +648,7 @@ proptest! {
         match Config::parse(&octets, Path::new("/c.toml")) {
             Ok(config) => prop_assert!(!config.zones.is_empty() && config.zones.iter().all(|z| !z.anchors.is_empty())),
             Err(ConfigErrors::Findings(findings)) => {
-                prop_assert!(findings.iter().any(|f| f.severity == Severity::Error));
+                prop_assert!(findings.iter().any(|f| f.severity == PolicySeverity::Error));
                 for f in findings {
                     prop_assert!((1..=lines).contains(&(f.line as usize)), "{}", f);
                 }

@@ -9,7 +9,7 @@ use crate::config::transfer::{
 };
 use crate::dns::Name;
 use crate::policy::table::{Table, Value};
-use crate::policy::toml::Section;
+use crate::policy::toml::TopLevelKey;
 
 /// Most entries of `allow-transfer`, `notify` or `key-files`: more hint at a mistake.
 const MAX_ENTRIES: usize = 1000;
@@ -21,22 +21,22 @@ const TLS_PORT: u16 = 853;
 
 /// Who may transfer a zone, and who is told of its versions.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Rules {
+pub(super) struct TransferRules {
     pub allow: Vec<AllowTransfer>,
     pub notify: Vec<NotifyTarget>,
 }
 
 /// `[transfer]`, and the rules of zones that do not have their own.
-pub(super) fn read(top: &mut Table<'_, '_>) -> (TransferConfig, Rules) {
+pub(super) fn read(top: &mut Table<'_, '_>) -> (TransferConfig, TransferRules) {
     let mut config = TransferConfig::default();
-    let Some(mut table) = top.get(Section::Transfer.key()).and_then(|v| v.table()) else {
-        return (config, Rules::default());
+    let Some(mut table) = top.get(TopLevelKey::Transfer.key()).and_then(|v| v.table()) else {
+        return (config, TransferRules::default());
     };
     if let Some(value) = table.get("key-files") {
         config.key_files = entries(&value).iter().filter_map(Value::path).collect();
     }
     config.incoming = incoming(&mut table);
-    let rules = rules(&mut table, &Rules::default());
+    let rules = rules(&mut table, &TransferRules::default());
     table.finish();
     (config, rules)
 }
@@ -175,7 +175,7 @@ fn dns_name(value: &Value<'_, '_>) -> Option<String> {
 }
 
 /// The rules of a table; what it does not say is as in `defaults`.
-pub(super) fn rules(table: &mut Table<'_, '_>, defaults: &Rules) -> Rules {
+pub(super) fn rules(table: &mut Table<'_, '_>, defaults: &TransferRules) -> TransferRules {
     let mut rules = defaults.clone();
     if let Some(value) = table.get("allow-transfer") {
         rules.allow = entries(&value).iter().filter_map(allow).collect();

@@ -8,17 +8,17 @@ use super::catalog;
 use super::content;
 use super::listen::{GROWTH, SHRINK};
 use super::query;
-use super::transfer::{self, Rules};
+use super::transfer::{self, TransferRules};
 use super::{Anchors, transposed};
 use crate::config::zone_files::ZoneSource;
 use crate::config::{SelfCheck, Signing, Verify, VersionConfig, ZoneCheck, ZoneConfig, name};
 use crate::dns::{Name, nsec3};
-use crate::exchange::bind::SyntaxError;
+use crate::exchange::bind::BindSyntaxError;
 use crate::exchange::{TrustAnchor, parse_trust_anchors};
 use crate::policy::finding::Place;
 use crate::policy::named_conf::read_regular;
 use crate::policy::table::{Document, Table, Value};
-use crate::policy::{Policies, Policy, PolicyErrors, Severity};
+use crate::policy::{Policies, Policy, PolicyErrors, PolicySeverity};
 use crate::shared::Shared;
 
 /// Keys of a `[[zone]]` that are about keys, SKRs and signatures made here.
@@ -83,7 +83,7 @@ pub(super) struct ZoneReader<'a> {
     pub state_dir: Option<&'a Path>,
     pub need: Anchors,
     /// Who may transfer a zone that does not say so.
-    pub transfer: Rules,
+    pub transfer: TransferRules,
     /// `[loader] require-signature`.
     pub require_signature: bool,
     /// `[loader] operator-certificates` names some.
@@ -102,7 +102,12 @@ pub(super) struct ZoneReader<'a> {
 }
 
 impl<'a> ZoneReader<'a> {
-    pub fn new(policies: &'a Policies, state_dir: Option<&'a Path>, need: Anchors, transfer: Rules) -> Self {
+    pub fn new(
+        policies: &'a Policies,
+        state_dir: Option<&'a Path>,
+        need: Anchors,
+        transfer: TransferRules,
+    ) -> Self {
         Self {
             policies,
             state_dir,
@@ -385,7 +390,7 @@ fn policy(value: &Value<'_, '_>, policies: &Policies, source: &ZoneSource) -> Op
         Err(PolicyErrors::Findings(findings)) => {
             // Noted once for all zones of the main file that use the policy.
             if *source != ZoneSource::MainFile {
-                let first = findings.iter().find(|finding| finding.severity == Severity::Error);
+                let first = findings.iter().find(|finding| finding.severity == PolicySeverity::Error);
                 let first = first.map(|finding| format!(": {finding}")).unwrap_or_default();
                 value.error(format!("policy '{name}' cannot be used{first}"));
             }
@@ -476,13 +481,13 @@ fn announced(table: &mut Table<'_, '_>, zone: Option<&Name>) -> Option<Vec<Trust
 #[derive(Debug, thiserror::Error)]
 enum AnchorError {
     #[error("{} {}", .0.id, .0.what)]
-    Inline(SyntaxError),
+    Inline(BindSyntaxError),
     #[error("{}: {source}; `skr-loader trust learn` writes it", path.display())]
     Missing { path: PathBuf, source: std::io::Error },
     #[error("{}: {source}", path.display())]
     Io { path: PathBuf, source: std::io::Error },
     #[error("{}:{}: {} {}", path.display(), error.line, error.id, error.what)]
-    File { path: PathBuf, error: SyntaxError },
+    File { path: PathBuf, error: BindSyntaxError },
 }
 
 fn anchor_file(path: &Path, zone: &Name, doc: &Document) -> Result<Vec<TrustAnchor>, AnchorError> {

@@ -21,8 +21,8 @@ use crate::config::{Config, ZoneConfig};
 use crate::dns::Name;
 use crate::policy::finding::Place;
 use crate::policy::table::{Document, DocumentError, Table};
-use crate::policy::toml::Section;
-use crate::policy::{PolicyFinding, Severity};
+use crate::policy::toml::TopLevelKey;
+use crate::policy::{PolicyFinding, PolicySeverity};
 use crate::shared::Shared;
 use crate::time::Timestamp;
 use members::{Listed, Members};
@@ -95,7 +95,7 @@ pub(super) enum OriginState {
 }
 
 /// The settings of the main file.
-pub(super) struct Settings<'a> {
+pub(super) struct ZoneFileSettings<'a> {
     pub doc: &'a Document,
     /// `zones-directory`, and the line that says so.
     pub folder: Option<(PathBuf, Place)>,
@@ -105,7 +105,7 @@ pub(super) struct Settings<'a> {
     pub catalogs: &'a [TakenCatalog],
 }
 
-impl Settings<'_> {
+impl ZoneFileSettings<'_> {
     fn place(&self) -> Place {
         self.folder.as_ref().map_or_else(|| self.doc.place(0..0), |(_, place)| place.clone())
     }
@@ -114,7 +114,7 @@ impl Settings<'_> {
 /// Reads the zones of all files of the folder; `main` are those of the main file. What is wrong with a file is noted in the document of the main file, or kept
 /// beside the folder, as `bad` says.
 pub(super) fn read(
-    settings: &Settings<'_>,
+    settings: &ZoneFileSettings<'_>,
     main: &[Shared<ZoneConfig>],
     reader: &mut ZoneReader<'_>,
     bad: BadZoneFiles<'_>,
@@ -172,7 +172,7 @@ pub(super) fn read(
     }
     let kept = match (in_use, before) {
         (Some(in_use), Some(before)) => files.keep(in_use, main, settings, reader.state_dir, before.now),
-        _ => guard::Kept::default(),
+        _ => guard::KeptZones::default(),
     };
     if matches!(bad, BadZoneFiles::Refuse) {
         files.note_catalogs(settings.doc);
@@ -194,7 +194,7 @@ pub(super) fn read(
         texts.extend(texts_of(&kept, &in_use.zone_files.texts));
     }
     let mut zones = files.zones;
-    let guard::Kept { zones: stay, held, left_out, removals, additions } = kept;
+    let guard::KeptZones { zones: stay, held, left_out, removals, additions } = kept;
     zones.extend(stay);
     let awaited = files.awaited;
     let files =
@@ -210,7 +210,7 @@ fn has_zone_files(config: &Config) -> bool {
 /// The zones that a file names, whatever else is wrong with it; `None` when it is no TOML.
 fn names(doc: &Document) -> Option<HashSet<Name>> {
     let root = doc.parse().ok()?;
-    let zones = root.get_ref().get(Section::Zone.key())?.get_ref().as_array()?;
+    let zones = root.get_ref().get(TopLevelKey::Zone.key())?.get_ref().as_array()?;
     let name = |zone: &toml::Spanned<toml::de::DeValue<'_>>| {
         Name::parse(zone.get_ref().as_table()?.get("name")?.get_ref().as_str()?).ok()
     };
@@ -220,7 +220,7 @@ fn names(doc: &Document) -> Option<HashSet<Name>> {
 /// The trust anchor files that a file names.
 fn anchor_files(doc: &Document, file: &Path) -> Vec<PathBuf> {
     let Ok(root) = doc.parse() else { return Vec::new() };
-    let zones = root.get_ref().get(Section::Zone.key()).and_then(|zones| zones.get_ref().as_array());
+    let zones = root.get_ref().get(TopLevelKey::Zone.key()).and_then(|zones| zones.get_ref().as_array());
     let folder = file.parent().unwrap_or(file);
     let anchor_file = |zone: &toml::Spanned<toml::de::DeValue<'_>>| {
         Some(folder.join(zone.get_ref().as_table()?.get("trust-anchor-file")?.get_ref().as_str()?))
@@ -229,7 +229,7 @@ fn anchor_files(doc: &Document, file: &Path) -> Vec<PathBuf> {
 }
 
 /// The texts of the configuration before that these zones come from, and those of zones that are left out.
-fn texts_of(kept: &guard::Kept, texts: &[ZoneFileText]) -> Vec<ZoneFileText> {
+fn texts_of(kept: &guard::KeptZones, texts: &[ZoneFileText]) -> Vec<ZoneFileText> {
     let mut wanted: HashSet<(&Path, &Name)> =
         kept.left_out.iter().map(|left| (&*left.file, &left.zone)).collect();
     for zone in &kept.zones {
@@ -286,7 +286,7 @@ impl FilesRead {
     }
 
     /// The documents of the folder; false where it cannot be listed.
-    fn list(&mut self, folder: Option<&Path>, settings: &Settings<'_>) -> (Vec<ZoneDocument>, bool) {
+    fn list(&mut self, folder: Option<&Path>, settings: &ZoneFileSettings<'_>) -> (Vec<ZoneDocument>, bool) {
         let Some(folder) = folder else { return (Vec::new(), true) };
         let (documents, state) = match list(folder) {
             Ok(files) if files.is_empty() => (Vec::new(), OriginState::Empty),
@@ -384,7 +384,7 @@ impl FilesRead {
             }
             Origin::Catalog(catalog) => {
                 self.passes.extend(passes.then_some(true));
-                let errors = findings.into_iter().filter(|finding| finding.severity == Severity::Error);
+                let errors = findings.into_iter().filter(|finding| finding.severity == PolicySeverity::Error);
                 self.errors.note_catalog(&catalog, CatalogTroubleKind::Refused, 1, errors);
                 self.bad_members.insert(file, named);
             }
@@ -397,7 +397,9 @@ impl FilesRead {
         let templates = std::mem::take(&mut self.template_errors);
         for trouble in std::mem::take(&mut self.errors.of_catalogs) {
             let findings = trouble.findings.into_iter().filter(|finding| !templates.contains(finding));
-            doc.note_all(findings.map(|finding| PolicyFinding { severity: Severity::Warning, ..finding }));
+            doc.note_all(
+                findings.map(|finding| PolicyFinding { severity: PolicySeverity::Warning, ..finding }),
+            );
         }
         doc.note_all(templates);
     }
@@ -436,14 +438,14 @@ fn zones_of(
         Err(DocumentError::Io { .. }) => return None,
     };
     let mut top = Table::new(doc, root.get_ref(), "", doc.place(0..0));
-    let value = top.require(Section::Zone.key(), "[{ name = \"example.com\", policy = \"common\" }]");
+    let value = top.require(TopLevelKey::Zone.key(), "[{ name = \"example.com\", policy = \"common\" }]");
     let zones = value.and_then(|value| reader.read(&value, source));
     top.finish();
     zones
 }
 
 fn unread(path: &Path, error: &io::Error) -> PolicyFinding {
-    PolicyFinding { severity: Severity::Error, path: path.to_owned(), line: 1, what: error.to_string() }
+    PolicyFinding { severity: PolicySeverity::Error, path: path.to_owned(), line: 1, what: error.to_string() }
 }
 
 /// True for an error of the system that may be gone at the next try. Rights are others only when somebody changes them, which the mark of the folder shows.

@@ -57,7 +57,7 @@ pub(super) fn load(uri: &Pkcs11Uri, algorithm: Algorithm) -> Result<RawKey, Toke
 }
 
 /// A key pair just made.
-pub(super) struct Made {
+pub(super) struct GeneratedPair {
     pub(super) pair: Pair,
     pub(super) key: RawKey,
     /// The Public Key field of its DNSKEY.
@@ -65,7 +65,11 @@ pub(super) struct Made {
 }
 
 /// Makes a key pair with the label `uri.object`.
-pub(super) fn generate(uri: &Pkcs11Uri, algorithm: Algorithm, bits: u16) -> Result<Made, TokenError> {
+pub(super) fn generate(
+    uri: &Pkcs11Uri,
+    algorithm: Algorithm,
+    bits: u16,
+) -> Result<GeneratedPair, TokenError> {
     let kind = Kind::of(algorithm)?;
     let token = open(uri)?;
     let how = how(&token, algorithm)?;
@@ -155,7 +159,11 @@ pub(super) fn generate(uri: &Pkcs11Uri, algorithm: Algorithm, bits: u16) -> Resu
         Authentication::AtLogin => how,
         Authentication::EachSignature => how_of_several_parts(&token, algorithm)?,
     };
-    Ok(Made { pair, key: RawKey { token, key: private, algorithm, how, authentication }, public_key })
+    Ok(GeneratedPair {
+        pair,
+        key: RawKey { token, key: private, algorithm, how, authentication },
+        public_key,
+    })
 }
 
 /// Reads the Public Key field of a public key object.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use super::TokenError;
-use super::wire::Reply;
+use super::wire::ModuleReply;
 
 /// Logins that may end without a word. Tokens lock after three wrong ones and more.
 const MOST_UNFINISHED: u8 = 2;
@@ -58,15 +58,15 @@ pub(super) fn begins(module: &Path, pin_source: Option<&Path>) {
 }
 
 /// Takes note of the reply to a call that may have logged in.
-pub(super) fn ends(module: &Path, pin_source: Option<&Path>, reply: &Reply) {
+pub(super) fn ends(module: &Path, pin_source: Option<&Path>, reply: &ModuleReply) {
     let Some((key, print)) = find(module, pin_source) else { return };
     let mut logins = logins();
     match reply {
-        Reply::Failed(TokenError::WrongPin { .. } | TokenError::Locked { .. }) => {
+        ModuleReply::Failed(TokenError::WrongPin { .. } | TokenError::Locked { .. }) => {
             logins.insert(key, (print, Outcome::Wrong));
         }
         // It came to an end that says nothing about the PIN.
-        Reply::Failed(_) => {
+        ModuleReply::Failed(_) => {
             if logins.get(&key).is_some_and(|(_, outcome)| *outcome != Outcome::Good) {
                 logins.remove(&key);
             }
@@ -99,8 +99,13 @@ mod tests {
         std::fs::write(&pin, "1").expect("write");
         let file = Some(pin.as_path());
         let check = || check(module, file).map_err(|error| (error.is_passing(), error.to_string()));
-        let wrong =
-            || Reply::Failed(TokenError::WrongPin { token: "t".to_owned(), last_try: false, locked: false });
+        let wrong = || {
+            ModuleReply::Failed(TokenError::WrongPin {
+                token: "t".to_owned(),
+                last_try: false,
+                locked: false,
+            })
+        };
         assert_eq!(check(), Ok(()));
         begins(module, file);
         ends(module, file, &wrong());
@@ -114,10 +119,10 @@ mod tests {
         // One that was taken once is tried as often as needed.
         std::fs::write(&pin, "333").expect("write");
         begins(module, file);
-        ends(module, file, &Reply::Done);
+        ends(module, file, &ModuleReply::Done);
         (0..9).for_each(|_| begins(module, file));
         assert_eq!(check(), Ok(()));
-        ends(module, file, &Reply::Failed(TokenError::NoModule));
+        ends(module, file, &ModuleReply::Failed(TokenError::NoModule));
         assert_eq!(check(), Ok(()), "an error of something else");
         assert!(super::check(module, None).is_ok() && super::check(module, Some(Path::new("/no"))).is_ok());
     }

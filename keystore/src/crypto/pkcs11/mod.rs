@@ -159,7 +159,7 @@ pub fn generate(uri: &Pkcs11Uri, algorithm: Algorithm, bits: u16) -> Result<NewT
             Ok(NewTokenKey { public_key, pair: Pair::Elsewhere(pair) })
         }
         false => {
-            let key::Made { pair, key, public_key } = key::generate(uri, algorithm, bits)?;
+            let key::GeneratedPair { pair, key, public_key } = key::generate(uri, algorithm, bits)?;
             answer::Verified::new(key, algorithm, public_key.clone())?;
             Ok(NewTokenKey { public_key, pair: Pair::Here(pair) })
         }

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use super::answer::{RawSigner, Verified};
 use super::logins;
-use super::wire::{PinQuestion, Reply, Request};
+use super::wire::{ModuleReply, ModuleRequest, PinQuestion};
 use super::{HeldPart, Holding, Pkcs11Uri, TokenError, module, pin};
 use crate::crypto::{Algorithm, SigningKey};
 
@@ -94,7 +94,8 @@ pub(super) fn load(
     algorithm: Algorithm,
     public_key: &[u8],
 ) -> Result<Box<dyn SigningKey>, TokenError> {
-    let (key, _) = open(uri, algorithm, &Request::Load { uri: uri.clone(), algorithm }, Doing::Opening)?;
+    let (key, _) =
+        open(uri, algorithm, &ModuleRequest::Load { uri: uri.clone(), algorithm }, Doing::Opening)?;
     Ok(Box::new(Verified::new(key, algorithm, public_key.to_vec())?))
 }
 
@@ -104,7 +105,7 @@ pub(super) fn generate(
     algorithm: Algorithm,
     bits: u16,
 ) -> Result<(Pair, Vec<u8>), TokenError> {
-    let request = Request::Generate { uri: uri.clone(), algorithm, bits };
+    let request = ModuleRequest::Generate { uri: uri.clone(), algorithm, bits };
     let (key, public_key) = open(uri, algorithm, &request, Doing::Making)?;
     let pair = Pair { process: Arc::clone(&key.process), key: Some(key.number) };
     let public_key = public_key.ok_or_else(|| key.bad_answer("a key pair without public key"))?;
@@ -115,21 +116,21 @@ pub(super) fn generate(
 /// Looks whether the token is there and the PIN file reads.
 pub(super) fn look(uri: &Pkcs11Uri) -> Result<(), TokenError> {
     let process = Process::of(uri, module::path(uri)?)?;
-    process.call(&Request::Look { uri: uri.clone() }, Doing::Looking).map(|_| ())
+    process.call(&ModuleRequest::Look { uri: uri.clone() }, Doing::Looking).map(|_| ())
 }
 
 /// The keys of a token from the number `from` on.
 pub(super) fn list(uri: &Pkcs11Uri, from: usize) -> Result<Holding, TokenError> {
     let process = logged_in(uri)?;
-    match process.call(&Request::List { uri: uri.clone(), from }, Doing::Listing)? {
-        Reply::Holding(holding) => Ok(holding),
+    match process.call(&ModuleRequest::List { uri: uri.clone(), from }, Doing::Listing)? {
+        ModuleReply::Holding(holding) => Ok(holding),
         _ => Err(process.bad_answer("something else than its keys")),
     }
 }
 
 /// Removes the halves `part` of the key that `uri` names.
 pub(super) fn forget(uri: &Pkcs11Uri, part: HeldPart) -> Result<(), TokenError> {
-    logged_in(uri)?.call(&Request::Forget { uri: uri.clone(), part }, Doing::Removing).map(|_| ())
+    logged_in(uri)?.call(&ModuleRequest::Forget { uri: uri.clone(), part }, Doing::Removing).map(|_| ())
 }
 
 /// The process for a token that is going to be logged in to.
@@ -142,7 +143,7 @@ fn logged_in(uri: &Pkcs11Uri) -> Result<Arc<Process>, TokenError> {
 fn open(
     uri: &Pkcs11Uri,
     algorithm: Algorithm,
-    request: &Request,
+    request: &ModuleRequest,
     doing: Doing,
 ) -> Result<(RemoteKey, Option<Vec<u8>>), TokenError> {
     super::key::check_algorithm(algorithm)?;
@@ -152,7 +153,7 @@ fn open(
         _ => process.call(request, doing),
     };
     match reply? {
-        Reply::Key { key: number, token, public_key } => {
+        ModuleReply::Key { key: number, token, public_key } => {
             Ok((RemoteKey { process, number, token }, public_key))
         }
         _ => Err(process.bad_answer("something else than a key")),
@@ -169,13 +170,13 @@ impl Pair {
     pub(super) fn keep(&mut self) {
         if let Some(key) = self.key.take() {
             // A process that ended meanwhile has not removed the pair, which is all that keeping means.
-            let _ = self.process.call(&Request::Keep { key }, Doing::Keeping);
+            let _ = self.process.call(&ModuleRequest::Keep { key }, Doing::Keeping);
         }
     }
 
     pub(super) fn remove(&mut self) -> Result<(), TokenError> {
         let Some(key) = self.key.take() else { return Ok(()) };
-        self.process.call(&Request::Remove { key }, Doing::Removing).map(|_| ())
+        self.process.call(&ModuleRequest::Remove { key }, Doing::Removing).map(|_| ())
     }
 }
 
@@ -201,9 +202,9 @@ impl RemoteKey {
 
 impl RawSigner for RemoteKey {
     fn sign(&self, data: &[u8]) -> Result<Vec<u8>, TokenError> {
-        let request = Request::Sign { key: self.number, data: data.to_vec() };
+        let request = ModuleRequest::Sign { key: self.number, data: data.to_vec() };
         match self.process.call(&request, Doing::Signing)? {
-            Reply::Signature(signature) => Ok(signature),
+            ModuleReply::Signature(signature) => Ok(signature),
             _ => Err(self.bad_answer("something else than a signature")),
         }
     }
@@ -288,7 +289,7 @@ struct Shared {
 
 struct Calls {
     /// Where the replies to each call go; `None` once the process has ended, which ends every call.
-    open: Option<HashMap<u32, Sender<Reply>>>,
+    open: Option<HashMap<u32, Sender<ModuleReply>>>,
     last_reply: Instant,
     /// A person is at the keypad of the token, or asked for the PIN.
     person_until: Option<Instant>,
@@ -299,7 +300,7 @@ struct Calls {
 /// A call under way.
 struct Call {
     number: u32,
-    replies: Receiver<Reply>,
+    replies: Receiver<ModuleReply>,
     doing: Doing,
     began: Instant,
     /// When its deadline counts from.
@@ -366,7 +367,7 @@ impl Process {
     }
 
     /// Makes one call and waits for its end, or for its deadline.
-    fn call(&self, request: &Request, doing: Doing) -> Result<Reply, TokenError> {
+    fn call(&self, request: &ModuleRequest, doing: Doing) -> Result<ModuleReply, TokenError> {
         let mut call = self.begin(request, doing)?;
         loop {
             if let Some(reply) = self.wait(&mut call, None)? {
@@ -376,7 +377,7 @@ impl Process {
     }
 
     /// Opens a key; a daemon waits for no more than its patience, and finds the same call under way the next time.
-    fn open_key(&self, key: &str, request: &Request) -> Result<Reply, TokenError> {
+    fn open_key(&self, key: &str, request: &ModuleRequest) -> Result<ModuleReply, TokenError> {
         if !IMPATIENT.load(Ordering::Relaxed) {
             return self.call(request, Doing::Opening);
         }
@@ -394,7 +395,7 @@ impl Process {
         }
     }
 
-    fn begin(&self, request: &Request, doing: Doing) -> Result<Call, TokenError> {
+    fn begin(&self, request: &ModuleRequest, doing: Doing) -> Result<Call, TokenError> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let (to, replies) = channel();
         let listened = lock(&self.shared.calls).open.as_mut().map(|open| open.insert(number, to)).is_some();
@@ -421,7 +422,7 @@ impl Process {
     }
 
     /// Waits for the reply that ends a call; `None` when `limit` is over before its deadline.
-    fn wait(&self, call: &mut Call, limit: Option<Duration>) -> Result<Option<Reply>, TokenError> {
+    fn wait(&self, call: &mut Call, limit: Option<Duration>) -> Result<Option<ModuleReply>, TokenError> {
         let limit = limit.map(|limit| Instant::now() + limit);
         let mut at_token = false;
         let reply = loop {
@@ -440,16 +441,16 @@ impl Process {
                 received = call.replies.recv_timeout(GRACE);
             }
             match received {
-                Ok(Reply::AskPin(question)) => {
+                Ok(ModuleReply::AskPin(question)) => {
                     self.answer_pin(call.number, &question)?;
                     call.since = Instant::now();
                 }
-                Ok(Reply::AtToken { token }) => {
+                Ok(ModuleReply::AtToken { token }) => {
                     at_token = true;
                     pin::tell_of_keypad(&token);
                     lock(&self.shared.calls).person_until = Some(Instant::now() + AT_TOKEN);
                 }
-                Ok(Reply::LoggingIn) => logins::begins(&self.module, self.pin_source.as_deref()),
+                Ok(ModuleReply::LoggingIn) => logins::begins(&self.module, self.pin_source.as_deref()),
                 Ok(reply) => break reply,
                 Err(RecvTimeoutError::Disconnected) => return Err(self.has_ended()),
                 Err(RecvTimeoutError::Timeout) => {
@@ -471,7 +472,7 @@ impl Process {
             logins::ends(&self.module, self.pin_source.as_deref(), &reply);
         }
         match reply {
-            Reply::Failed(error) => {
+            ModuleReply::Failed(error) => {
                 // A module that is loaded anew finds a token again that was pulled out.
                 if matches!(error, TokenError::Gone { .. }) {
                     self.is_followed_by(None);
@@ -507,7 +508,7 @@ impl Process {
             Ok(pin) => (Some(pin), None),
             Err(error) => (None, Some(error)),
         };
-        let sent = Request::Pin(pin).write(number, &mut *lock(&self.requests));
+        let sent = ModuleRequest::Pin(pin).write(number, &mut *lock(&self.requests));
         match (error, sent) {
             (Some(error), _) => Err(error),
             (None, Err(_)) => Err(self.has_ended()),
@@ -570,7 +571,7 @@ impl Shared {
     /// Hands replies to the calls that wait for them, until the process ends.
     fn listen(&self, mut replies: ChildStdout) {
         // The end of the process, or octets that are no message.
-        while let Ok((number, reply)) = Reply::read(&mut replies) {
+        while let Ok((number, reply)) = ModuleReply::read(&mut replies) {
             let mut calls = lock(&self.calls);
             calls.last_reply = Instant::now();
             if let Some(call) = calls.open.as_ref().and_then(|open| open.get(&number)) {

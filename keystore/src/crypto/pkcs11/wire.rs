@@ -19,7 +19,7 @@ use crate::crypto::Algorithm;
 pub(super) const MAX_FRAME: usize = 1 << 20;
 
 /// What a program asks for.
-pub(super) enum Request {
+pub(super) enum ModuleRequest {
     /// Open the token and find the private key.
     Load { uri: Pkcs11Uri, algorithm: Algorithm },
     /// Make a key pair.
@@ -41,7 +41,7 @@ pub(super) enum Request {
 }
 
 /// What the process answers.
-pub(super) enum Reply {
+pub(super) enum ModuleReply {
     /// A key, to be named by its number from now on. The public key is there when it was made just now.
     Key { key: u32, token: String, public_key: Option<Vec<u8>> },
     /// A signature.
@@ -138,7 +138,7 @@ impl Frame {
     }
 }
 
-impl Request {
+impl ModuleRequest {
     /// Writes it as part of `call`.
     pub(super) fn write(&self, call: u32, to: &mut impl Write) -> io::Result<()> {
         let frame = match self {
@@ -195,7 +195,7 @@ impl Request {
     }
 }
 
-impl Reply {
+impl ModuleReply {
     /// Writes it as part of `call`.
     pub(super) fn write(&self, call: u32, to: &mut impl Write) -> io::Result<()> {
         let frame = match self {
@@ -244,10 +244,10 @@ fn bad(what: &'static str) -> io::Error {
 mod tests {
     use super::*;
 
-    fn reread(reply: &Reply) -> (u32, Reply) {
+    fn reread(reply: &ModuleReply) -> (u32, ModuleReply) {
         let mut octets = Vec::new();
         reply.write(7, &mut octets).expect("written");
-        Reply::read(&mut octets.as_slice()).expect("read")
+        ModuleReply::read(&mut octets.as_slice()).expect("read")
     }
 
     #[test]
@@ -268,7 +268,9 @@ mod tests {
         ];
         for error in errors {
             let (text, passing) = (error.to_string(), error.is_passing());
-            let (7, Reply::Failed(read)) = reread(&Reply::Failed(error)) else { panic!("{text}") };
+            let (7, ModuleReply::Failed(read)) = reread(&ModuleReply::Failed(error)) else {
+                panic!("{text}")
+            };
             assert_eq!((read.to_string(), read.is_passing()), (text, passing));
         }
     }
@@ -277,19 +279,21 @@ mod tests {
     fn requests_arrive_as_they_were() {
         let uri = Pkcs11Uri::parse("pkcs11:token=t;object=o?pin-source=/p&module-path=/m.so").expect("a URI");
         let mut octets = Vec::new();
-        Request::Load { uri: uri.clone(), algorithm: Algorithm::ED25519 }.write(1, &mut octets).expect("1");
-        Request::Sign { key: 9, data: b"data".to_vec() }.write(2, &mut octets).expect("2");
+        ModuleRequest::Load { uri: uri.clone(), algorithm: Algorithm::ED25519 }
+            .write(1, &mut octets)
+            .expect("1");
+        ModuleRequest::Sign { key: 9, data: b"data".to_vec() }.write(2, &mut octets).expect("2");
         let pin = Pin::from_line(Zeroizing::new(b" 1234 ".to_vec()));
-        Request::Pin(pin.clone()).write(3, &mut octets).expect("3");
+        ModuleRequest::Pin(pin.clone()).write(3, &mut octets).expect("3");
         let mut from = octets.as_slice();
         assert!(matches!(
-            Request::read(&mut from),
-            Ok((1, Request::Load { uri: read, algorithm: Algorithm::ED25519 })) if read == uri
+            ModuleRequest::read(&mut from),
+            Ok((1, ModuleRequest::Load { uri: read, algorithm: Algorithm::ED25519 })) if read == uri
         ));
         assert!(
-            matches!(Request::read(&mut from), Ok((2, Request::Sign { key: 9, data })) if data == b"data")
+            matches!(ModuleRequest::read(&mut from), Ok((2, ModuleRequest::Sign { key: 9, data })) if data == b"data")
         );
-        assert!(matches!(Request::read(&mut from), Ok((3, Request::Pin(read))) if read == pin));
+        assert!(matches!(ModuleRequest::read(&mut from), Ok((3, ModuleRequest::Pin(read))) if read == pin));
         assert!(from.is_empty());
     }
 
@@ -307,8 +311,8 @@ mod tests {
             frame(6, &[0, 0, 0, 1, 99, b'{']),
             frame(9, &[0, 0, 0, 1, 4, b'"', b'x']),
         ] {
-            assert!(Reply::read(&mut octets.as_slice()).is_err(), "{octets:?}");
-            assert!(Request::read(&mut octets.as_slice()).is_err(), "{octets:?}");
+            assert!(ModuleReply::read(&mut octets.as_slice()).is_err(), "{octets:?}");
+            assert!(ModuleRequest::read(&mut octets.as_slice()).is_err(), "{octets:?}");
         }
     }
 }

@@ -16,7 +16,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::answer::RawSigner;
 use super::key::{self, Pair, RawKey};
-use super::wire::{PinQuestion, Reply, Request};
+use super::wire::{ModuleReply, ModuleRequest, PinQuestion};
 use super::{Pin, PinRequest, TokenError, objects, pin, token};
 
 /// Calls that are under way at once. Network HSMs answer many at a time.
@@ -120,8 +120,8 @@ fn limit_memory() -> io::Result<()> {
 fn serve(from: &mut impl Read, worker: &Arc<Worker>, pool: &rayon::ThreadPool, pins: &Sender<Option<Pin>>) {
     loop {
         // The end of the input, or a program of another version: nothing to serve in both cases.
-        let Ok((call, request)) = Request::read(from) else { return };
-        if let Request::Pin(pin) = request {
+        let Ok((call, request)) = ModuleRequest::read(from) else { return };
+        if let ModuleRequest::Pin(pin) = request {
             // Its receiver lives as long as the process.
             let _ = pins.send(pin);
             continue;
@@ -131,60 +131,60 @@ fn serve(from: &mut impl Read, worker: &Arc<Worker>, pool: &rayon::ThreadPool, p
             CALL.set(call);
             // A module that counts wrong can have the code around it read past an end.
             let acted = std::panic::catch_unwind(AssertUnwindSafe(|| worker.act(request)));
-            let reply = acted.unwrap_or_else(|_| Err(miscounted())).unwrap_or_else(Reply::Failed);
+            let reply = acted.unwrap_or_else(|_| Err(miscounted())).unwrap_or_else(ModuleReply::Failed);
             worker.send(call, &reply);
         });
     }
 }
 
 impl Worker {
-    fn act(&self, request: Request) -> Result<Reply, TokenError> {
+    fn act(&self, request: ModuleRequest) -> Result<ModuleReply, TokenError> {
         match request {
-            Request::Load { uri, algorithm } => Ok(self.add(key::load(&uri, algorithm)?, None)),
-            Request::Generate { uri, algorithm, bits } => {
+            ModuleRequest::Load { uri, algorithm } => Ok(self.add(key::load(&uri, algorithm)?, None)),
+            ModuleRequest::Generate { uri, algorithm, bits } => {
                 let made = key::generate(&uri, algorithm, bits)?;
                 let reply = self.add(made.key, Some(made.public_key));
-                if let Reply::Key { key, .. } = &reply {
+                if let ModuleReply::Key { key, .. } = &reply {
                     lock(&self.pairs).insert(*key, made.pair);
                 }
                 Ok(reply)
             }
-            Request::Sign { key, data } => {
+            ModuleRequest::Sign { key, data } => {
                 let key = lock(&self.keys).get(&key).cloned();
                 let key = key.ok_or_else(|| unknown("a key that this process has not opened"))?;
-                Ok(Reply::Signature(key.sign(&data)?))
+                Ok(ModuleReply::Signature(key.sign(&data)?))
             }
-            Request::Keep { key } => {
+            ModuleRequest::Keep { key } => {
                 let mut pair = lock(&self.pairs).remove(&key).ok_or_else(|| unknown("no such key pair"))?;
                 pair.keep();
-                Ok(Reply::Done)
+                Ok(ModuleReply::Done)
             }
-            Request::Remove { key } => {
+            ModuleRequest::Remove { key } => {
                 lock(&self.keys).remove(&key);
                 let mut pair = lock(&self.pairs).remove(&key).ok_or_else(|| unknown("no such key pair"))?;
                 pair.remove()?;
-                Ok(Reply::Done)
+                Ok(ModuleReply::Done)
             }
-            Request::Look { uri } => token::look(&uri).map(|()| Reply::Done),
-            Request::List { uri, from } => objects::list(&uri, from).map(Reply::Holding),
-            Request::Forget { uri, part } => objects::forget(&uri, part).map(|()| Reply::Done),
-            Request::Pin(_) => Err(unknown("a PIN that was not asked for")),
+            ModuleRequest::Look { uri } => token::look(&uri).map(|()| ModuleReply::Done),
+            ModuleRequest::List { uri, from } => objects::list(&uri, from).map(ModuleReply::Holding),
+            ModuleRequest::Forget { uri, part } => objects::forget(&uri, part).map(|()| ModuleReply::Done),
+            ModuleRequest::Pin(_) => Err(unknown("a PIN that was not asked for")),
         }
     }
 
     /// Gives a key its number.
-    fn add(&self, key: RawKey, public_key: Option<Vec<u8>>) -> Reply {
+    fn add(&self, key: RawKey, public_key: Option<Vec<u8>>) -> ModuleReply {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let token = key.token().to_owned();
         lock(&self.keys).insert(number, Arc::new(key));
-        Reply::Key { key: number, token, public_key }
+        ModuleReply::Key { key: number, token, public_key }
     }
 
-    fn send(&self, call: u32, reply: &Reply) {
+    fn send(&self, call: u32, reply: &ModuleReply) {
         let written = reply.write(call, &mut *lock(&self.replies));
         if written.is_err_and(|error| error.kind() == io::ErrorKind::InvalidData) {
             let error = unknown("an answer that is longer than any signature or key");
-            let _ = Reply::Failed(error).write(call, &mut *lock(&self.replies));
+            let _ = ModuleReply::Failed(error).write(call, &mut *lock(&self.replies));
         }
         // Any other error: the program is gone, and so is this process soon.
     }
@@ -200,7 +200,7 @@ fn ask_for_pin(request: &PinRequest<'_>) -> io::Result<Pin> {
         last_try: request.last_try,
     };
     let pins = lock(pins);
-    worker.send(CALL.get(), &Reply::AskPin(question));
+    worker.send(CALL.get(), &ModuleReply::AskPin(question));
     let answer = pins.recv().map_err(io::Error::other)?;
     answer.ok_or_else(|| io::Error::other("no PIN was given"))
 }
@@ -208,14 +208,14 @@ fn ask_for_pin(request: &PinRequest<'_>) -> io::Result<Pin> {
 /// Tells the program that the PIN goes to the token.
 fn tell_of_login() {
     if let Some(Person { worker, .. }) = PERSON.get() {
-        worker.send(CALL.get(), &Reply::LoggingIn);
+        worker.send(CALL.get(), &ModuleReply::LoggingIn);
     }
 }
 
 /// Tells the person at the program that started this process to type the PIN at the token.
 fn tell_of_keypad(token: &str) {
     if let Some(Person { worker, .. }) = PERSON.get() {
-        worker.send(CALL.get(), &Reply::AtToken { token: token.to_owned() });
+        worker.send(CALL.get(), &ModuleReply::AtToken { token: token.to_owned() });
     }
 }
 

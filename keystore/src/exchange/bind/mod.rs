@@ -13,7 +13,7 @@ pub use print::{
 /// A line that does not read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {what}")]
-pub struct SyntaxError {
+pub struct BindSyntaxError {
     /// `SKR-SYNTAX`, `SKR-TYPE`, `SKR-CLASS`, `SKR-TTL`, `SKR-WRONG-ZONE`, `SKR-LIMITS`, `SKR-TRUNCATED`; the same with
     /// `KSR-` for a request, with `ANCHOR-` for trust anchors.
     pub id: CheckId,

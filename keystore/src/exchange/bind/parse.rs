@@ -4,7 +4,7 @@
 //! record is refused; a header's remark must fit its time. Laxer where it does no harm: blank lines and comment lines
 //! are taken anywhere. A record that occurs twice counts once (RFC 2181 section 5).
 
-use super::{MAX_BUNDLES, MAX_KEYS, MAX_LINE, MAX_OCTETS, MAX_SIGNATURES, SyntaxError};
+use super::{BindSyntaxError, MAX_BUNDLES, MAX_KEYS, MAX_LINE, MAX_OCTETS, MAX_SIGNATURES};
 use crate::check::CheckId;
 use crate::dns::Token;
 use crate::dns::lexer::{self, Lexer};
@@ -33,13 +33,13 @@ pub(in crate::exchange) enum Dialect {
 }
 
 /// Reads an SKR for `zone`. Header times are exactly 14 digits.
-pub fn parse_skr(octets: &[u8], zone: &Name) -> Result<UnverifiedSkr, SyntaxError> {
+pub fn parse_skr(octets: &[u8], zone: &Name) -> Result<UnverifiedSkr, BindSyntaxError> {
     read_skr(octets, zone, Dialect::Bind)
 }
 
 /// Reads a KSR for `zone`. Header times are 14 digits, 8 digits (midnight) or 10 digits (UNIX seconds, as Knot writes
 /// them); times relative to now are refused, because they mean another time to each reader.
-pub fn parse_ksr(octets: &[u8], zone: &Name) -> Result<Ksr, SyntaxError> {
+pub fn parse_ksr(octets: &[u8], zone: &Name) -> Result<Ksr, BindSyntaxError> {
     read_ksr(octets, zone, Dialect::Bind)
 }
 
@@ -48,7 +48,7 @@ pub(in crate::exchange) fn read_skr(
     octets: &[u8],
     zone: &Name,
     dialect: Dialect,
-) -> Result<UnverifiedSkr, SyntaxError> {
+) -> Result<UnverifiedSkr, BindSyntaxError> {
     let mut bundles: Vec<Bundle> = Vec::new();
     let owner = read_file(octets, zone, &SKR, dialect, |inception, records, line, owner| {
         let mut bundle = skr_bundle(inception, records, line, owner)?;
@@ -63,7 +63,7 @@ pub(in crate::exchange) fn read_skr(
 }
 
 /// Says of an error in a last line that has no end that the file may have been cut off there.
-fn or_cut_off(octets: &[u8], mut error: SyntaxError) -> SyntaxError {
+fn or_cut_off(octets: &[u8], mut error: BindSyntaxError) -> BindSyntaxError {
     let ends_within = octets.last().is_some_and(|octet| *octet != b'\n');
     let lines = octets.iter().filter(|octet| **octet == b'\n').count() + 1;
     if ends_within && usize::try_from(error.line) == Ok(lines) {
@@ -77,7 +77,7 @@ pub(in crate::exchange) fn read_ksr(
     octets: &[u8],
     zone: &Name,
     dialect: Dialect,
-) -> Result<Ksr, SyntaxError> {
+) -> Result<Ksr, BindSyntaxError> {
     let mut bundles = Vec::new();
     let owner = read_file(octets, zone, &KSR, dialect, |inception, records, _, owner| {
         bundles.push(ksr_bundle(inception, &records, owner)?);
@@ -127,8 +127,8 @@ static KSR: Kind = Kind {
     wrong_zone: CheckId::KsrWrongZone,
 };
 
-fn error(id: CheckId, line: u32, what: impl Into<String>) -> SyntaxError {
-    SyntaxError { id, line, what: what.into() }
+fn error(id: CheckId, line: u32, what: impl Into<String>) -> BindSyntaxError {
+    BindSyntaxError { id, line, what: what.into() }
 }
 
 // ------------------------------------------------------------------------------------------------ lines
@@ -150,8 +150,8 @@ fn read_file(
     zone: &Name,
     kind: &'static Kind,
     dialect: Dialect,
-    mut take: impl FnMut(Timestamp, Vec<Record>, u32, &Name) -> Result<(), SyntaxError>,
-) -> Result<Name, SyntaxError> {
+    mut take: impl FnMut(Timestamp, Vec<Record>, u32, &Name) -> Result<(), BindSyntaxError>,
+) -> Result<Name, BindSyntaxError> {
     check_size(octets, kind)?;
     let mut reader = RecordReader { zone, kind, owner: None };
     // The bundle that is open: its inception and the line of its header; then the text behind that, and its line.
@@ -209,7 +209,7 @@ fn read_file(
 }
 
 /// Counts before anything is read, so that a huge file costs nothing.
-fn check_size(octets: &[u8], kind: &Kind) -> Result<(), SyntaxError> {
+fn check_size(octets: &[u8], kind: &Kind) -> Result<(), BindSyntaxError> {
     if octets.len() > MAX_OCTETS {
         let what = format!("{} octets; the limit is {MAX_OCTETS}", octets.len());
         return Err(error(kind.limits, 1, what));
@@ -239,7 +239,7 @@ fn check_size(octets: &[u8], kind: &Kind) -> Result<(), SyntaxError> {
 }
 
 /// Refuses what no line may have; gives the text behind `;;` when the line is a header.
-fn check_line<'a>(line: &'a [u8], number: u32, kind: &Kind) -> Result<Option<&'a str>, SyntaxError> {
+fn check_line<'a>(line: &'a [u8], number: u32, kind: &Kind) -> Result<Option<&'a str>, BindSyntaxError> {
     let fault = |what: &str| error(kind.syntax, number, what);
     let text = std::str::from_utf8(line)
         .map_err(|_| fault("octets that are not UTF-8: this is no text, or it is damaged"))?;
@@ -273,7 +273,7 @@ fn check_comment(comment: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-fn refuse_early(records: &[Record], kind: &Kind) -> Result<(), SyntaxError> {
+fn refuse_early(records: &[Record], kind: &Kind) -> Result<(), BindSyntaxError> {
     match records.first() {
         None => Ok(()),
         Some(record) => {
@@ -291,7 +291,7 @@ enum Header {
 }
 
 /// Reads ` WORD 1.0 TIME (remark)` or ` WORD 1.0 generated …`.
-fn read_header(text: &str, number: u32, kind: &Kind, dialect: Dialect) -> Result<Header, SyntaxError> {
+fn read_header(text: &str, number: u32, kind: &Kind, dialect: Dialect) -> Result<Header, BindSyntaxError> {
     let fault = |what: String| error(kind.syntax, number, what);
     let (word, rest) = next_word(text);
     if !text.starts_with([' ', '\t']) || word != kind.word {
@@ -399,7 +399,7 @@ struct RecordReader<'a> {
 
 impl RecordReader<'_> {
     /// Reads `body`, which starts at line `first`.
-    fn read(&mut self, body: &[u8], first: u32, footer_seen: bool) -> Result<Vec<Record>, SyntaxError> {
+    fn read(&mut self, body: &[u8], first: u32, footer_seen: bool) -> Result<Vec<Record>, BindSyntaxError> {
         let line = |n: u32| first + n - 1;
         let (mut lexer, mut tokens, mut records) = (Lexer::new(body), Vec::new(), Vec::new());
         let limit = MAX_KEYS * self.kind.types.len() + 3 * MAX_SIGNATURES;
@@ -430,7 +430,7 @@ impl RecordReader<'_> {
     }
 
     /// Reads `[owner] [TTL] [class] type RDATA`. Without owner that of the zone counts.
-    fn record(&mut self, tokens: &[Token<'_>], no_owner: bool, line: u32) -> Result<Record, SyntaxError> {
+    fn record(&mut self, tokens: &[Token<'_>], no_owner: bool, line: u32) -> Result<Record, BindSyntaxError> {
         let kind = self.kind;
         let fault = |what: String| error(kind.syntax, line, what);
         if tokens.iter().any(|t| t.quoted) {
@@ -472,7 +472,7 @@ impl RecordReader<'_> {
         Ok(Record { line, ttl, rtype, rdata: data, proof: None })
     }
 
-    fn check_owner(&mut self, token: &Token<'_>, line: u32) -> Result<(), SyntaxError> {
+    fn check_owner(&mut self, token: &Token<'_>, line: u32) -> Result<(), BindSyntaxError> {
         let kind = self.kind;
         if token.text.starts_with(b"$") {
             return Err(error(kind.syntax, line, format!("`{token}`: directives are not read here")));
@@ -500,7 +500,7 @@ impl RecordReader<'_> {
 
 /// A comment `; ZSK, ECDSAP256SHA256 (256b), id = 53016`, as Knot writes it behind keys, must have the key's tag: nothing
 /// else in a KSR tells that a key is damaged.
-fn check_tag(record: &Record, comment: &[u8], kind: &Kind) -> Result<(), SyntaxError> {
+fn check_tag(record: &Record, comment: &[u8], kind: &Kind) -> Result<(), BindSyntaxError> {
     let comment = std::str::from_utf8(comment).unwrap_or_default();
     let said = comment.rsplit_once(", id = ").and_then(|(_, tag)| tag.trim_end().parse::<u16>().ok());
     if let Some(said) = said.filter(|_| matches!(record.rtype, Rtype::DNSKEY | Rtype::CDNSKEY)) {
@@ -515,7 +515,7 @@ fn check_tag(record: &Record, comment: &[u8], kind: &Kind) -> Result<(), SyntaxE
 
 /// A comment `; proof-of-possession INCEPTION EXPIRATION SIGNATURE`, both times of 14 digits and the signature in base64; another
 /// comment may follow behind a second `;`. `None` for any other comment.
-fn read_proof(comment: &[u8], line: u32) -> Result<Option<(Timestamp, Timestamp, Vec<u8>)>, SyntaxError> {
+fn read_proof(comment: &[u8], line: u32) -> Result<Option<(Timestamp, Timestamp, Vec<u8>)>, BindSyntaxError> {
     let comment = std::str::from_utf8(comment).unwrap_or_default();
     let (word, rest) = next_word(comment);
     if !word.eq_ignore_ascii_case(possession::WORD) {
@@ -546,7 +546,7 @@ struct Gathered {
 }
 
 /// Adds a record to its RRset: one TTL, no record twice.
-fn gather(sets: &mut Vec<Gathered>, record: &Record, ttl: u32, kind: &Kind) -> Result<(), SyntaxError> {
+fn gather(sets: &mut Vec<Gathered>, record: &Record, ttl: u32, kind: &Kind) -> Result<(), BindSyntaxError> {
     let place = sets.iter().position(|s| s.rtype == record.rtype).unwrap_or_else(|| {
         sets.push(Gathered { rtype: record.rtype, ttl, rdatas: Vec::new() });
         sets.len() - 1
@@ -572,7 +572,7 @@ fn skr_bundle(
     records: Vec<Record>,
     header: u32,
     owner: &Name,
-) -> Result<Bundle, SyntaxError> {
+) -> Result<Bundle, BindSyntaxError> {
     let (mut sets, mut signatures, mut last_ttl) = (Vec::new(), Vec::<(Rrsig, u32, u32)>::new(), None);
     for record in records {
         let ttl = record.ttl.or(last_ttl);
@@ -622,7 +622,7 @@ fn skr_bundle(
 }
 
 /// Makes a bundle of a KSR; it may be empty, and its keys may be anything: whoever signs judges them.
-fn ksr_bundle(inception: Timestamp, records: &[Record], zone: &Name) -> Result<KsrBundle, SyntaxError> {
+fn ksr_bundle(inception: Timestamp, records: &[Record], zone: &Name) -> Result<KsrBundle, BindSyntaxError> {
     let ttl = records.iter().find_map(|r| r.ttl).unwrap_or(DEFAULT_TTL);
     let mut sets = Vec::new();
     for record in records {

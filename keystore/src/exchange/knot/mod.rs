@@ -7,7 +7,7 @@ mod print;
 
 pub use print::{Stamps, print_ksr, print_skr};
 
-use super::bind::{Dialect, SyntaxError, read_ksr, read_skr};
+use super::bind::{BindSyntaxError, Dialect, read_ksr, read_skr};
 use super::{Ksr, UnverifiedSkr};
 use crate::dns::Name;
 
@@ -15,12 +15,12 @@ use crate::dns::Name;
 ///
 /// What Knot reads over is refused: another owner, another type, another version, a record before the first header,
 /// text behind the closing line; and as with Knot the closing line must be there.
-pub fn parse_skr(octets: &[u8], zone: &Name) -> Result<UnverifiedSkr, SyntaxError> {
+pub fn parse_skr(octets: &[u8], zone: &Name) -> Result<UnverifiedSkr, BindSyntaxError> {
     read_skr(octets, zone, Dialect::Knot)
 }
 
 /// Reads a KSR for `zone`, as strictly as [`parse_skr`].
-pub fn parse_ksr(octets: &[u8], zone: &Name) -> Result<Ksr, SyntaxError> {
+pub fn parse_ksr(octets: &[u8], zone: &Name) -> Result<Ksr, BindSyntaxError> {
     read_ksr(octets, zone, Dialect::Knot)
 }
 

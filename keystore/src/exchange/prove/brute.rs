@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{Delays, Kind, Parent, ParentDs, Plan, Signing, SigningPeriod, prove};
+use super::{Delays, DsPeriod, FaultKind, ParentModel, ProofInput, SigningModel, SigningPeriod, prove};
 use crate::crypto::Algorithm;
 use crate::dns::{Name, Rrset, Rrsig, Rtype};
 use crate::exchange::{Bundle, TrustAnchor};
@@ -73,7 +73,7 @@ impl Small {
     fn first_break_by_spans(&self) -> Option<u64> {
         let zone = Name::parse("example.").expect("a name");
         let bundles: Vec<Bundle> = (0..self.bundles.len()).map(|i| self.bundle(&zone, i)).collect();
-        let ds = |(from, keys, ttl): &(u64, Vec<usize>, u32)| ParentDs {
+        let ds = |(from, keys, ttl): &(u64, Vec<usize>, u32)| DsPeriod {
             from: Timestamp::from_secs(*from),
             ds: keys.iter().map(|k| TrustAnchor::Dnskey(key(*k))).collect(),
             ttl: *ttl,
@@ -83,18 +83,18 @@ impl Small {
             activate: Timestamp::from_secs(*from),
             inactive: Some(Timestamp::from_secs(*to)),
         };
-        let report = prove(&Plan {
+        let report = prove(&ProofInput {
             zone: &zone,
             bundles: &bundles.iter().collect::<Vec<_>>(),
-            parent: Parent::Timeline(self.ds.iter().map(ds).collect()),
-            signing: Signing::Known(self.signing.iter().map(period).collect()),
+            parent: ParentModel::Timeline(self.ds.iter().map(ds).collect()),
+            signing: SigningModel::Known(self.signing.iter().map(period).collect()),
             delays: self.delays,
             from: Timestamp::from_secs(self.from),
         });
         for finding in &report.findings {
             assert!(finding.at >= report.from && finding.at <= report.to, "{finding}");
         }
-        let first = report.findings.iter().find(|f| f.fault.kind() == Kind::Chain);
+        let first = report.findings.iter().find(|f| f.fault.kind() == FaultKind::Chain);
         assert_eq!(first, report.first_break());
         first.map(|f| f.at.secs())
     }

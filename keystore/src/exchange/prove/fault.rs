@@ -79,7 +79,7 @@ impl fmt::Display for KeyRef {
 
 /// What a finding means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
+pub enum FaultKind {
     /// At its second the answers of the zone do not validate for some resolver.
     Chain,
     /// A rule is broken; what comes of it is in the hands of others.
@@ -312,13 +312,13 @@ impl Fault {
 
     /// What it means.
     #[must_use]
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> FaultKind {
         match self {
             Self::Limits { .. }
             | Self::CdsNoKey { .. }
             | Self::CdsRevoked { .. }
             | Self::CdsNotSigning { .. }
-            | Self::HoldDown { maybe_before: false, .. } => Kind::Rule,
+            | Self::HoldDown { maybe_before: false, .. } => FaultKind::Rule,
             Self::RevokedUnsigned { .. }
             | Self::RevokedRemoved { .. }
             | Self::HoldDown { maybe_before: true, .. }
@@ -326,8 +326,8 @@ impl Fault {
             | Self::TtlOverOriginal { .. }
             | Self::ExpiredCached { .. }
             | Self::ZoneAlgorithm { .. }
-            | Self::DsEarly { .. } => Kind::Advice,
-            _ => Kind::Chain,
+            | Self::DsEarly { .. } => FaultKind::Advice,
+            _ => FaultKind::Chain,
         }
     }
 
@@ -575,13 +575,13 @@ impl ProofFinding {
     /// True when the schedule should not be used: the zone breaks before the last bundle begins, or a rule is broken.
     #[must_use]
     pub fn rejects(&self) -> bool {
-        self.fault.kind() != Kind::Advice && !self.in_last_bundle
+        self.fault.kind() != FaultKind::Advice && !self.in_last_bundle
     }
 
     /// The sentence, without ID and time.
     #[must_use]
     pub fn what(&self) -> String {
-        let healed = self.in_last_bundle && self.fault.kind() == Kind::Chain;
+        let healed = self.in_last_bundle && self.fault.kind() == FaultKind::Chain;
         format!("{}{}", self.fault, if healed { "; a newer SKR must be in force by then" } else { "" })
     }
 }

@@ -24,9 +24,9 @@ mod model;
 mod spans;
 
 use crate::check::CheckId;
-pub use fault::{CHECKS, Fault, KeyRef, Kind, ProofFinding};
+pub use fault::{CHECKS, Fault, FaultKind, KeyRef, ProofFinding};
 
-use super::verify::{self, Severity};
+use super::verify::{self, SkrSeverity};
 use super::{Bundle, TrustAnchor};
 use crate::dns::Name;
 use crate::keys::{Dnskey, KeyFile};
@@ -35,16 +35,16 @@ use crate::time::Timestamp;
 
 /// What is to be proved.
 #[derive(Debug, Clone)]
-pub struct Plan<'a> {
+pub struct ProofInput<'a> {
     /// The zone.
     pub zone: &'a Name,
     /// Its bundles, those of before that caches may still hold included. The order does not matter; of two with one
     /// inception the later in the list is in force, as in BIND.
     pub bundles: &'a [&'a Bundle],
     /// The DS RRset of the parent.
-    pub parent: Parent,
+    pub parent: ParentModel,
     /// Which keys sign the zone, and when.
-    pub signing: Signing,
+    pub signing: SigningModel,
     /// How long things stay in sight.
     pub delays: Delays,
     /// Only look at this second and later ones; [`Timestamp::EPOCH`] = from the first bundle on.
@@ -53,9 +53,9 @@ pub struct Plan<'a> {
 
 /// What the parent publishes.
 #[derive(Debug, Clone)]
-pub enum Parent {
+pub enum ParentModel {
     /// These DS RRsets, one after the other; the first one also before its time.
-    Timeline(Vec<ParentDs>),
+    Timeline(Vec<DsPeriod>),
     /// These DS at first, and then what CDS and CDNSKEY ask for (RFC 7344): the old ones are in sight no longer than if the parent
     /// changed them at once, the new ones not before it is safe. [`ProofReport::ds_changes`] says what is so taken for granted.
     FollowsCds(Vec<TrustAnchor>),
@@ -63,7 +63,7 @@ pub enum Parent {
 
 /// One DS RRset of the parent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ParentDs {
+pub struct DsPeriod {
     /// When the parent publishes it.
     pub from: Timestamp,
     /// The DS records, or the keys that they name; empty = an insecure delegation.
@@ -74,7 +74,7 @@ pub struct ParentDs {
 
 /// Which keys sign the zone.
 #[derive(Debug, Clone)]
-pub enum Signing {
+pub enum SigningModel {
     /// These, by their key files.
     Known(Vec<SigningPeriod>),
     /// Not known: each key without SEP flag signs whenever it safely can. The proof then is that there is a way.
@@ -92,8 +92,8 @@ pub struct SigningPeriod {
     pub inactive: Option<Timestamp>,
 }
 
-impl Signing {
-    /// The periods of the ZSKs among key files; [`Signing::Derived`] when there are none. A ZSK without Activate never signs.
+impl SigningModel {
+    /// The periods of the ZSKs among key files; [`SigningModel::Derived`] when there are none. A ZSK without Activate never signs.
     #[must_use]
     pub fn from_files(keys: &[KeyFile]) -> Self {
         let zsks = keys.iter().filter(|k| !k.dnskey.is_ksk());
@@ -114,7 +114,7 @@ pub struct Delays {
     pub zone_propagation: u64,
     /// Until all servers of the parent have a change of the DS RRset.
     pub parent_propagation: u64,
-    /// TTL of the DS RRset, where [`ParentDs`] does not say it.
+    /// TTL of the DS RRset, where [`DsPeriod`] does not say it.
     pub ds_ttl: u32,
     /// Largest TTL in the zone.
     pub max_zone_ttl: u64,
@@ -180,7 +180,7 @@ impl ProofReport {
     /// The first second at which some resolver fails, faults that a newer SKR may still heal included.
     #[must_use]
     pub fn first_break(&self) -> Option<&ProofFinding> {
-        self.findings.iter().filter(|f| f.fault.kind() == Kind::Chain).min_by_key(|f| f.at)
+        self.findings.iter().filter(|f| f.fault.kind() == FaultKind::Chain).min_by_key(|f| f.at)
     }
 
     /// The last second up to which every resolver finds its way; `None` when the very first second fails, or nothing could
@@ -217,7 +217,7 @@ impl ProofReport {
     pub fn as_findings(&self, id: CheckId, weight: ProofWeight) -> Vec<verify::SkrFinding> {
         let turn = |f: &ProofFinding| {
             let is_sure = weight == ProofWeight::Rejects && !(self.assumed_parent && f.fault.is_of_parent());
-            let severity = if is_sure && f.rejects() { Severity::Reject } else { Severity::Warning };
+            let severity = if is_sure && f.rejects() { SkrSeverity::Reject } else { SkrSeverity::Warning };
             verify::SkrFinding { id, severity, bundle: None, what: f.to_string() }
         };
         let is_told = |f: &&ProofFinding| {
@@ -227,7 +227,7 @@ impl ProofReport {
     }
 }
 
-impl Parent {
+impl ParentModel {
     /// The parent as far as it is known where only KSKs are pinned: it has the DS of `anchors`, and follows CDS. `before` is what was in
     /// force until the bundles that are to be proved.
     ///
@@ -251,18 +251,18 @@ impl Parent {
 pub fn prove_skr(
     zone: &Name,
     (before, bundles): (&[Bundle], &[Bundle]),
-    parent: Parent,
+    parent: ParentModel,
     keys: Option<&[KeyFile]>,
     policy: &Policy,
     from: Timestamp,
 ) -> ProofReport {
     let first = bundles.iter().map(|b| b.inception).min().unwrap_or(Timestamp::MAX);
     let before = before.iter().filter(|b| b.inception < first);
-    prove(&Plan {
+    prove(&ProofInput {
         zone,
         bundles: &before.chain(bundles).collect::<Vec<_>>(),
         parent,
-        signing: keys.map_or(Signing::Derived, Signing::from_files),
+        signing: keys.map_or(SigningModel::Derived, SigningModel::from_files),
         delays: Delays::from(policy),
         from,
     })
@@ -270,7 +270,7 @@ pub fn prove_skr(
 
 /// Runs the proof.
 #[must_use]
-pub fn prove(plan: &Plan<'_>) -> ProofReport {
+pub fn prove(plan: &ProofInput<'_>) -> ProofReport {
     model::Model::new(plan).prove()
 }
 

@@ -4,9 +4,9 @@ mod revocation;
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::fault::{Fault, KeyRef, Kind, ProofFinding};
+use super::fault::{Fault, FaultKind, KeyRef, ProofFinding};
 use super::spans::{Span, both, common, joined, missing, span};
-use super::{DsChange, Parent, Plan, ProofReport, Signing};
+use super::{DsChange, ParentModel, ProofInput, ProofReport, SigningModel};
 use crate::crypto::Algorithm;
 use crate::dns::Rtype;
 use crate::exchange::{Bundle, TrustAnchor};
@@ -22,7 +22,7 @@ const MAX_CLASHES: usize = 64;
 type Id = usize;
 
 pub(super) struct Model<'a> {
-    plan: &'a Plan<'a>,
+    plan: &'a ProofInput<'a>,
     keys: Vec<KeyInfo>,
     /// By inception.
     sets: Vec<KeySet<'a>>,
@@ -111,20 +111,20 @@ impl DsSet {
 }
 
 impl<'a> Model<'a> {
-    pub(super) fn new(plan: &'a Plan<'a>) -> Self {
+    pub(super) fn new(plan: &'a ProofInput<'a>) -> Self {
         let mut interned = Interned::default();
         let sets = key_sets(plan, &mut interned);
         let start = sets.first().map_or(0, |s| s.in_force.0);
         let end = sets.last().map_or(0, |s| s.bundle.expiration().secs().saturating_add(1));
         let periods: Vec<(Id, Span)> = match &plan.signing {
-            Signing::Known(periods) => periods
+            SigningModel::Known(periods) => periods
                 .iter()
                 .map(|p| {
                     let inactive = p.inactive.unwrap_or(Timestamp::MAX);
                     (interned.id(&p.key), span(p.activate, inactive))
                 })
                 .collect(),
-            Signing::Derived => derived_periods(plan, &sets, &interned),
+            SigningModel::Derived => derived_periods(plan, &sets, &interned),
         };
         let mut model = Self {
             plan,
@@ -174,7 +174,7 @@ impl<'a> Model<'a> {
             .into_values()
             .filter_map(|(fault, spans)| {
                 let (at, until) = *joined(spans).first()?;
-                let in_last_bundle = at > last && fault.kind() == Kind::Chain;
+                let in_last_bundle = at > last && fault.kind() == FaultKind::Chain;
                 let until = (until < end).then(|| Timestamp::from_secs(until));
                 Some(ProofFinding { fault, at: Timestamp::from_secs(at), until, in_last_bundle })
             })
@@ -185,8 +185,8 @@ impl<'a> Model<'a> {
             to: Timestamp::from_secs(end.saturating_sub(1)),
             findings,
             ds_changes: self.ds_changes,
-            derived: matches!(self.plan.signing, Signing::Derived),
-            assumed_parent: matches!(self.plan.parent, Parent::FollowsCds(_)),
+            derived: matches!(self.plan.signing, SigningModel::Derived),
+            assumed_parent: matches!(self.plan.parent, ParentModel::FollowsCds(_)),
             last_begins: Timestamp::from_secs(last),
         }
     }
@@ -206,7 +206,7 @@ impl<'a> Model<'a> {
     fn add_ds(&mut self) {
         let delay = |ttl: u32| self.plan.delays.parent_propagation + u64::from(ttl);
         match &self.plan.parent {
-            Parent::Timeline(steps) => {
+            ParentModel::Timeline(steps) => {
                 let mut steps: Vec<_> = steps.iter().collect();
                 steps.sort_by_key(|s| s.from);
                 for (i, step) in steps.iter().enumerate() {
@@ -215,7 +215,7 @@ impl<'a> Model<'a> {
                     self.ds.push(self.ds_set(&step.ds, (from, next)));
                 }
             }
-            Parent::FollowsCds(first) => {
+            ParentModel::FollowsCds(first) => {
                 let ttl = self.plan.delays.ds_ttl;
                 let delay = delay(ttl);
                 self.ds.push(self.ds_set(first, (0, u64::MAX)));
@@ -425,7 +425,7 @@ impl<'a> Model<'a> {
 
     /// At each second a ZSK signs; of each algorithm in the DNSKEY RRset, too.
     fn check_active(&mut self) {
-        let derived = matches!(self.plan.signing, Signing::Derived);
+        let derived = matches!(self.plan.signing, SigningModel::Derived);
         let spans = |algorithm: Option<Algorithm>| -> Vec<Span> {
             let fits = |id: Id| algorithm.is_none_or(|a| self.keys[id].key.algorithm == a);
             self.periods.iter().filter(|(id, _)| fits(*id)).map(|(_, p)| *p).collect()
@@ -565,7 +565,7 @@ fn dnskey_signatures(bundle: &Bundle) -> impl Iterator<Item = &crate::dns::Rrsig
     bundle.signatures.iter().filter(|s| s.covered == Rtype::DNSKEY)
 }
 
-fn key_sets<'a>(plan: &Plan<'a>, interned: &mut Interned) -> Vec<KeySet<'a>> {
+fn key_sets<'a>(plan: &ProofInput<'a>, interned: &mut Interned) -> Vec<KeySet<'a>> {
     let mut bundles = plan.bundles.to_vec();
     bundles.sort_by_key(|b| b.inception);
     let mut sets: Vec<KeySet<'a>> = Vec::with_capacity(bundles.len());
@@ -605,13 +605,13 @@ fn key_sets<'a>(plan: &Plan<'a>, interned: &mut Interned) -> Vec<KeySet<'a>> {
 }
 
 /// How long signatures by a key stay in sight after its Inactive.
-fn in_sight_after(plan: &Plan<'_>) -> u64 {
+fn in_sight_after(plan: &ProofInput<'_>) -> u64 {
     let d = &plan.delays;
     d.signature_retention.saturating_add(d.zone_propagation).saturating_add(d.max_zone_ttl)
 }
 
 /// Whenever a ZSK safely can sign: from when no cache has a set without it, until signatures by it would outlive it.
-fn derived_periods(plan: &Plan<'_>, sets: &[KeySet<'_>], interned: &Interned) -> Vec<(Id, Span)> {
+fn derived_periods(plan: &ProofInput<'_>, sets: &[KeySet<'_>], interned: &Interned) -> Vec<(Id, Span)> {
     let mut periods = Vec::new();
     let is_zsk =
         |id: &Id| !interned.keys[*id].key.is_ksk() && interned.keys[*id].key.flags & FLAG_REVOKE == 0;
@@ -637,7 +637,7 @@ fn derived_periods(plan: &Plan<'_>, sets: &[KeySet<'_>], interned: &Interned) ->
 }
 
 /// Cuts time at each second where the keys of the signatures that servers give out change.
-fn signatures(plan: &Plan<'_>, periods: &[(Id, Span)], keys: &[KeyInfo]) -> Vec<Signatures> {
+fn signatures(plan: &ProofInput<'_>, periods: &[(Id, Span)], keys: &[KeyInfo]) -> Vec<Signatures> {
     let served = |p: Span| (p.0, p.1.saturating_add(plan.delays.signature_retention));
     let periods: Vec<(Id, Span)> =
         periods.iter().filter(|(_, p)| p.0 < p.1).map(|(id, p)| (*id, served(*p))).collect();

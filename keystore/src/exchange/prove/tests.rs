@@ -35,8 +35,8 @@ struct World {
     /// A key more, in the set in these times.
     more: Option<(Dnskey, Timestamp, Timestamp)>,
     edit: fn(&mut Vec<Bundle>, &SkrBuilder),
-    signing: Option<Signing>,
-    parent: Option<Parent>,
+    signing: Option<SigningModel>,
+    parent: Option<ParentModel>,
 }
 
 fn roll() -> Timestamp {
@@ -89,14 +89,16 @@ impl World {
         let mut bundles: Vec<Bundle> = times.into_iter().map(|t| builder.bundle(t)).collect();
         (self.edit)(&mut bundles, &builder);
         let ds = |key: TestKey| vec![TrustAnchor::Dnskey(key.dnskey)];
-        let step = |from, key| ParentDs { from, ds: ds(key), ttl: 86_400 };
+        let step = |from, key| DsPeriod { from, ds: ds(key), ttl: 86_400 };
         let timeline =
-            Parent::Timeline(vec![step(zero, TestKey::ksk(1)), step(self.ds_change, TestKey::ksk(4))]);
+            ParentModel::Timeline(vec![step(zero, TestKey::ksk(1)), step(self.ds_change, TestKey::ksk(4))]);
         let zsk =
             |seed, activate, inactive| SigningPeriod { key: TestKey::zsk(seed).dnskey, activate, inactive };
-        let signing =
-            Signing::Known(vec![zsk(2, start(), Some(self.zsk2_inactive)), zsk(3, self.zsk3_activate, None)]);
-        prove(&Plan {
+        let signing = SigningModel::Known(vec![
+            zsk(2, start(), Some(self.zsk2_inactive)),
+            zsk(3, self.zsk3_activate, None),
+        ]);
+        prove(&ProofInput {
             zone: &Name::parse("example.").expect("a name"),
             bundles: &bundles.iter().collect::<Vec<_>>(),
             parent: self.parent.clone().unwrap_or(timeline),
@@ -110,7 +112,7 @@ impl World {
 /// The first finding of that ID, and that nothing of another kind comes before.
 fn assert_planted(name: &str, world: &World, id: CheckId, at: Timestamp) {
     let report = world.prove();
-    let first = report.findings.iter().find(|f| f.fault.kind() != Kind::Advice);
+    let first = report.findings.iter().find(|f| f.fault.kind() != FaultKind::Advice);
     let first = first.unwrap_or_else(|| panic!("{name}: nothing found"));
     let text = report.findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
     assert_eq!((first.fault.id(), first.at.iso()), (id, at.iso()), "{name}:\n{text}");
@@ -127,7 +129,7 @@ fn assert_good(name: &str, world: &World) {
 #[test]
 fn a_tight_schedule_is_good() {
     assert_good("by key files", &World::good());
-    assert_good("by derived times", &World { signing: Some(Signing::Derived), ..World::good() });
+    assert_good("by derived times", &World { signing: Some(SigningModel::Derived), ..World::good() });
 }
 
 type Change = fn(&mut World);
@@ -191,11 +193,11 @@ fn each_planted_fault_is_found_at_its_second() {
         ("a ZSK that nobody published signs", CheckId::ProveUnpublished, at_day(33), |w| {
             let zsk =
                 |seed, activate| SigningPeriod { key: TestKey::zsk(seed).dnskey, activate, inactive: None };
-            w.signing = Some(Signing::Known(vec![zsk(2, start()), zsk(9, at_day(33))]));
+            w.signing = Some(SigningModel::Known(vec![zsk(2, start()), zsk(9, at_day(33))]));
         }),
         ("no ZSK signs for a minute", CheckId::ProveNoZsk, roll(), |w| w.zsk3_activate = roll().plus(60)),
         ("without key files, no ZSK can sign for a second", CheckId::ProveNoZsk, roll().minus(1), |w| {
-            w.signing = Some(Signing::Derived);
+            w.signing = Some(SigningModel::Derived);
             w.zsk2_delete = w.zsk2_delete.minus(1);
         }),
         ("a gap of one second", CheckId::ProveExpired, at_day(63).minus(1), |w| {
@@ -265,7 +267,7 @@ fn each_planted_fault_is_found_at_its_second() {
             },
         ),
         ("the old KSK leaves, and the parent did nothing", CheckId::ProveKskRemoved, gone, |w| {
-            w.parent = Some(Parent::Timeline(vec![ParentDs {
+            w.parent = Some(ParentModel::Timeline(vec![DsPeriod {
                 from: Timestamp::EPOCH,
                 ds: vec![TrustAnchor::Dnskey(TestKey::ksk(1).dnskey)],
                 ttl: 86_400,
@@ -288,7 +290,7 @@ fn each_planted_fault_is_found_at_its_second() {
             },
         ),
         ("the DS names another key", CheckId::ProveKskUnknown, start(), |w| {
-            w.parent = Some(Parent::FollowsCds(vec![TrustAnchor::Dnskey(TestKey::ksk(9).dnskey)]));
+            w.parent = Some(ParentModel::FollowsCds(vec![TrustAnchor::Dnskey(TestKey::ksk(9).dnskey)]));
         }),
         ("the KSK in the DS is revoked", CheckId::ProveRevoked, at_day(54), |w| {
             w.edit = |bundles, _| {
@@ -317,9 +319,9 @@ fn each_planted_fault_is_found_at_its_second() {
                 let p256 = Dnskey { algorithm: Algorithm::ECDSAP256SHA256, ..TestKey::ksk(1).dnskey };
                 let both = vec![TrustAnchor::Dnskey(TestKey::ksk(1).dnskey), TrustAnchor::Dnskey(p256)];
                 let one = vec![TrustAnchor::Dnskey(TestKey::ksk(1).dnskey)];
-                w.parent = Some(Parent::Timeline(vec![
-                    ParentDs { from: start(), ds: one, ttl: 86_400 },
-                    ParentDs { from: at_day(20), ds: both, ttl: 86_400 },
+                w.parent = Some(ParentModel::Timeline(vec![
+                    DsPeriod { from: start(), ds: one, ttl: 86_400 },
+                    DsPeriod { from: at_day(20), ds: both, ttl: 86_400 },
                 ]));
             },
         ),
@@ -339,14 +341,14 @@ fn an_algorithm_in_the_ds_that_does_not_sign_the_zone() {
     let skr = builder.build();
     let anchors = |keys: &[&TestKey]| keys.iter().map(|k| TrustAnchor::Dnskey(k.dnskey.clone())).collect();
     let period = SigningPeriod { key: TestKey::zsk(2).dnskey, activate: start(), inactive: None };
-    let report = prove(&Plan {
+    let report = prove(&ProofInput {
         zone: &skr.zone,
         bundles: &skr.bundles.iter().collect::<Vec<_>>(),
-        parent: Parent::Timeline(vec![
-            ParentDs { from: start(), ds: anchors(&[&TestKey::ksk(1)]), ttl: 60 },
-            ParentDs { from: at_day(20), ds: anchors(&[&TestKey::ksk(1), &p256]), ttl: 60 },
+        parent: ParentModel::Timeline(vec![
+            DsPeriod { from: start(), ds: anchors(&[&TestKey::ksk(1)]), ttl: 60 },
+            DsPeriod { from: at_day(20), ds: anchors(&[&TestKey::ksk(1), &p256]), ttl: 60 },
         ]),
-        signing: Signing::Known(vec![period]),
+        signing: SigningModel::Known(vec![period]),
         delays: Delays::from(&Policy::with_defaults("default")),
         from: Timestamp::EPOCH,
     });
@@ -402,7 +404,7 @@ fn kind_101_pinned_ksk_of_an_algorithm_that_is_not_in_force_is_no_ds_of_the_pare
         let report = prove_skr(
             &zone,
             (&before, &bundles),
-            Parent::assumed(&anchors, &before, from),
+            ParentModel::assumed(&anchors, &before, from),
             None,
             &policy,
             from,
@@ -430,7 +432,7 @@ fn what_a_newer_skr_can_heal_does_not_reject() {
     // Day 198 is the last bundle, day 212 the end.
     let mut world = World::good();
     let zsk = |seed, activate, inactive| SigningPeriod { key: TestKey::zsk(seed).dnskey, activate, inactive };
-    world.signing = Some(Signing::Known(vec![
+    world.signing = Some(SigningModel::Known(vec![
         zsk(2, start(), Some(roll())),
         zsk(3, roll(), Some(at_day(205))),
         zsk(7, at_day(205), None),
@@ -447,7 +449,7 @@ fn zsks_that_end_with_the_last_bundle_are_told_when_it_has_begun() {
     let mut world = World::good();
     let zsk = |seed, activate, inactive| SigningPeriod { key: TestKey::zsk(seed).dnskey, activate, inactive };
     world.signing =
-        Some(Signing::Known(vec![zsk(2, start(), Some(roll())), zsk(3, roll(), Some(at_day(205)))]));
+        Some(SigningModel::Known(vec![zsk(2, start(), Some(roll())), zsk(3, roll(), Some(at_day(205)))]));
     for (from, told) in [(start(), 0), (at_day(198).minus(1), 0), (at_day(198), 1)] {
         let report = world.prove_since(from);
         let found: Vec<_> = report.findings.iter().map(|f| (f.fault.id(), f.at)).collect();
@@ -486,11 +488,11 @@ impl World {
         times.sort_unstable();
         let bundles: Vec<Bundle> = times.into_iter().map(|t| builder.bundle(t)).collect();
         let zsk = |seed, activate| SigningPeriod { key: TestKey::zsk(seed).dnskey, activate, inactive: None };
-        prove(&Plan {
+        prove(&ProofInput {
             zone: &Name::parse("example.").expect("a name"),
             bundles: &bundles.iter().collect::<Vec<_>>(),
-            parent: Parent::FollowsCds(builder.anchors()),
-            signing: Signing::Known(vec![zsk(2, start()), zsk(3, self.zsk3_activate)]),
+            parent: ParentModel::FollowsCds(builder.anchors()),
+            signing: SigningModel::Known(vec![zsk(2, start()), zsk(3, self.zsk3_activate)]),
             delays: Delays::from(&Policy::with_defaults("default")),
             from,
         })
@@ -501,7 +503,7 @@ impl World {
 fn a_parent_that_follows_cds_has_a_window() {
     // KSK 4 is asked for from day 150 on (with KSK 1), alone from the stop of KSK 1 on.
     let mut world = World::good();
-    let follows = || Some(Parent::FollowsCds(vec![TrustAnchor::Dnskey(TestKey::ksk(1).dnskey)]));
+    let follows = || Some(ParentModel::FollowsCds(vec![TrustAnchor::Dnskey(TestKey::ksk(1).dnskey)]));
     world.parent = follows();
     world.ksk1_delete = at_day(180);
     world.ksk1_stop = at_day(170);
@@ -543,11 +545,11 @@ fn a_parent_that_follows_cds_has_a_window() {
 
 #[test]
 fn no_bundles() {
-    let report = prove(&Plan {
+    let report = prove(&ProofInput {
         zone: &Name::root(),
         bundles: &[],
-        parent: Parent::FollowsCds(Vec::new()),
-        signing: Signing::Derived,
+        parent: ParentModel::FollowsCds(Vec::new()),
+        signing: SigningModel::Derived,
         delays: Delays::from(&Policy::with_defaults("default")),
         from: Timestamp::EPOCH,
     });

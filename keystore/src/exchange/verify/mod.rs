@@ -10,7 +10,7 @@ mod signatures;
 mod times;
 
 use crate::check::CheckId;
-pub use report::{CHECKS, CheckOutcome, CheckVerdict, Severity, SkrFinding, verdicts, verdicts_unread};
+pub use report::{CHECKS, CheckOutcome, CheckVerdict, SkrFinding, SkrSeverity, verdicts, verdicts_unread};
 
 use report::FindingList;
 

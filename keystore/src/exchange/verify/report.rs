@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::exchange::Bundle;
-use crate::exchange::bind::SyntaxError;
+use crate::exchange::bind::BindSyntaxError;
 use crate::time::Timestamp;
 
 /// What one check found.
@@ -14,7 +14,7 @@ pub struct SkrFinding {
     /// The check, `SKR-…`.
     pub id: CheckId,
     /// Whether it rejects.
-    pub severity: Severity,
+    pub severity: SkrSeverity,
     /// The bundle it speaks of, by its inception.
     pub bundle: Option<Timestamp>,
     /// What is wrong, in one sentence, and what to do.
@@ -23,7 +23,7 @@ pub struct SkrFinding {
 
 /// Whether a finding rejects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
+pub enum SkrSeverity {
     /// Worth a look; the SKR can be used.
     Warning,
     /// The SKR must not be used.
@@ -34,26 +34,26 @@ impl SkrFinding {
     /// A finding that rejects.
     #[must_use]
     pub fn reject(id: CheckId, bundle: Option<Timestamp>, what: impl Into<String>) -> Self {
-        Self { id, severity: Severity::Reject, bundle, what: what.into() }
+        Self { id, severity: SkrSeverity::Reject, bundle, what: what.into() }
     }
 
     /// A finding that does not reject.
     #[must_use]
     pub fn warning(id: CheckId, bundle: Option<Timestamp>, what: impl Into<String>) -> Self {
-        Self { id, severity: Severity::Warning, bundle, what: what.into() }
+        Self { id, severity: SkrSeverity::Warning, bundle, what: what.into() }
     }
 
     /// True when it rejects.
     #[must_use]
     pub fn rejects(&self) -> bool {
-        self.severity == Severity::Reject
+        self.severity == SkrSeverity::Reject
     }
 }
 
 impl fmt::Display for SkrFinding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.id)?;
-        if self.severity == Severity::Warning {
+        if self.severity == SkrSeverity::Warning {
             f.write_str("warning: ")?;
         }
         if let Some(bundle) = self.bundle {
@@ -63,8 +63,8 @@ impl fmt::Display for SkrFinding {
     }
 }
 
-impl From<&SyntaxError> for SkrFinding {
-    fn from(error: &SyntaxError) -> Self {
+impl From<&BindSyntaxError> for SkrFinding {
+    fn from(error: &BindSyntaxError) -> Self {
         Self::reject(error.id, None, format!("line {}: {}", error.line, error.what))
     }
 }
@@ -76,7 +76,7 @@ const MAX_TOLD: usize = 20;
 #[derive(Default)]
 pub(super) struct FindingList {
     findings: Vec<SkrFinding>,
-    untold: BTreeMap<(CheckId, Severity), usize>,
+    untold: BTreeMap<(CheckId, SkrSeverity), usize>,
 }
 
 impl FindingList {
@@ -182,15 +182,15 @@ pub fn verdicts<'a>(checks: &[Check], findings: &'a [SkrFinding]) -> Vec<CheckVe
             let findings: Vec<_> = findings.iter().filter(|f| f.id == check.id).collect();
             let outcome = match findings.iter().map(|f| f.severity).max() {
                 None => CheckOutcome::Passed,
-                Some(Severity::Warning) => CheckOutcome::Warned,
-                Some(Severity::Reject) => CheckOutcome::Rejected,
+                Some(SkrSeverity::Warning) => CheckOutcome::Warned,
+                Some(SkrSeverity::Reject) => CheckOutcome::Rejected,
             };
             CheckVerdict { check: *check, outcome, findings }
         })
         .collect()
 }
 
-/// A verdict for each of `checks` when the text did not read: `finding` (made from the [`SyntaxError`]) stands
+/// A verdict for each of `checks` when the text did not read: `finding` (made from the [`BindSyntaxError`]) stands
 /// alone, all others were not reached.
 #[must_use]
 pub fn verdicts_unread<'a>(checks: &[Check], finding: &'a SkrFinding) -> Vec<CheckVerdict<'a>> {

@@ -25,7 +25,7 @@ pub use chain::{check_chain, check_response};
 pub use check::{CHECKS, Rules, check_request};
 pub use parse::{parse_request, parse_response};
 pub use print::{print_request, print_response};
-pub use respond::{Ksk, RespondError, Role, request, respond};
+pub use respond::{Ksk, KskRole, RespondError, request, respond};
 
 use std::fmt;
 

@@ -11,12 +11,12 @@ use super::{
 use crate::crypto::Algorithm;
 use crate::dns::ttl::MAX_TTL;
 use crate::dns::{Name, Rrsig, Rtype};
-use crate::exchange::bind::SyntaxError;
+use crate::exchange::bind::BindSyntaxError;
 use crate::keys::{Dnskey, FLAG_REVOKE, FLAG_SEP, FLAG_ZONE};
 use crate::time::Timestamp;
 
 /// Reads a KSR.
-pub fn parse_request(octets: &[u8]) -> Result<XmlRequest, SyntaxError> {
+pub fn parse_request(octets: &[u8]) -> Result<XmlRequest, BindSyntaxError> {
     let mut cursor = Cursor::new(octets, &KSR)?;
     let (head, domain) = head(&mut cursor)?;
     other_kind(&mut cursor, "Response")?;
@@ -30,7 +30,7 @@ pub fn parse_request(octets: &[u8]) -> Result<XmlRequest, SyntaxError> {
 }
 
 /// Reads an SKR. Unlike a KSR's, the key tags that it says must be those of its keys.
-pub fn parse_response(octets: &[u8]) -> Result<XmlResponse, SyntaxError> {
+pub fn parse_response(octets: &[u8]) -> Result<XmlResponse, BindSyntaxError> {
     let mut cursor = Cursor::new(octets, &SKR)?;
     let (head, domain) = head(&mut cursor)?;
     other_kind(&mut cursor, "Request")?;
@@ -49,7 +49,7 @@ struct Head {
     serial: u64,
 }
 
-fn head(cursor: &mut Cursor<'_>) -> Result<(Head, Name), SyntaxError> {
+fn head(cursor: &mut Cursor<'_>) -> Result<(Head, Name), BindSyntaxError> {
     let ids = cursor.ids;
     let attributes = cursor.open("KSR", &["id", "serial", "domain"])?;
     let id = attributes.read(ids, "id", "a UUID", Uuid::parse)?;
@@ -58,14 +58,14 @@ fn head(cursor: &mut Cursor<'_>) -> Result<(Head, Name), SyntaxError> {
     Ok((Head { id, serial }, domain))
 }
 
-fn other_kind(cursor: &mut Cursor<'_>, other: &str) -> Result<(), SyntaxError> {
+fn other_kind(cursor: &mut Cursor<'_>, other: &str) -> Result<(), BindSyntaxError> {
     match cursor.is_at(other)? {
         true => Err(cursor.fault(format!("<{other}>: this is the other kind of file"))),
         false => Ok(()),
     }
 }
 
-fn timestamp(cursor: &mut Cursor<'_>, element: &'static str) -> Result<Option<Timestamp>, SyntaxError> {
+fn timestamp(cursor: &mut Cursor<'_>, element: &'static str) -> Result<Option<Timestamp>, BindSyntaxError> {
     let attributes = cursor.open(element, &["timestamp"])?;
     if attributes.get("timestamp").is_none() {
         return Ok(None);
@@ -73,7 +73,7 @@ fn timestamp(cursor: &mut Cursor<'_>, element: &'static str) -> Result<Option<Ti
     attributes.read(cursor.ids, "timestamp", TIME, parse_time).map(Some)
 }
 
-fn finish(cursor: &mut Cursor<'_>) -> Result<(), SyntaxError> {
+fn finish(cursor: &mut Cursor<'_>) -> Result<(), BindSyntaxError> {
     cursor.close()?;
     cursor.close()?;
     cursor.end()
@@ -82,7 +82,7 @@ fn finish(cursor: &mut Cursor<'_>) -> Result<(), SyntaxError> {
 const TIME: &str = "a time like 2027-01-01T00:00:00+00:00 (UTC, until 2106)";
 const DURATION: &str = "a duration of weeks, or of days, hours, minutes and seconds, like P21D";
 
-fn policy(cursor: &mut Cursor<'_>, element: &'static str) -> Result<ClaimedPolicy, SyntaxError> {
+fn policy(cursor: &mut Cursor<'_>, element: &'static str) -> Result<ClaimedPolicy, BindSyntaxError> {
     cursor.open(element, &[])?;
     let mut duration = |name| cursor.value(name, DURATION, parse_duration);
     let mut policy = ClaimedPolicy {
@@ -106,7 +106,7 @@ fn policy(cursor: &mut Cursor<'_>, element: &'static str) -> Result<ClaimedPolic
     }
 }
 
-fn signature_algorithm(cursor: &mut Cursor<'_>) -> Result<SignatureAlgorithm, SyntaxError> {
+fn signature_algorithm(cursor: &mut Cursor<'_>) -> Result<SignatureAlgorithm, BindSyntaxError> {
     let ids = cursor.ids;
     let attributes = cursor.open("SignatureAlgorithm", &["algorithm"])?;
     let algorithm = attributes.read(ids, "algorithm", "a number up to 255", number).map(Algorithm)?;
@@ -128,15 +128,15 @@ fn signature_algorithm(cursor: &mut Cursor<'_>) -> Result<SignatureAlgorithm, Sy
     Ok(SignatureAlgorithm { algorithm, size, exponent })
 }
 
-fn limit(cursor: &Cursor<'_>, what: String) -> SyntaxError {
-    SyntaxError { id: cursor.ids.limits, ..cursor.fault(what) }
+fn limit(cursor: &Cursor<'_>, what: String) -> BindSyntaxError {
+    BindSyntaxError { id: cursor.ids.limits, ..cursor.fault(what) }
 }
 
 fn bundles(
     cursor: &mut Cursor<'_>,
     element: &'static str,
     domain: &Name,
-) -> Result<Vec<XmlBundle>, SyntaxError> {
+) -> Result<Vec<XmlBundle>, BindSyntaxError> {
     let mut bundles = Vec::new();
     loop {
         if bundles.len() >= MAX_BUNDLES {
@@ -149,7 +149,11 @@ fn bundles(
     }
 }
 
-fn bundle(cursor: &mut Cursor<'_>, element: &'static str, domain: &Name) -> Result<XmlBundle, SyntaxError> {
+fn bundle(
+    cursor: &mut Cursor<'_>,
+    element: &'static str,
+    domain: &Name,
+) -> Result<XmlBundle, BindSyntaxError> {
     let ids = cursor.ids;
     let attributes = cursor.open(element, &["id"])?;
     let id = attributes.read(ids, "id", "a UUID", Uuid::parse)?;
@@ -172,7 +176,7 @@ fn bundle(cursor: &mut Cursor<'_>, element: &'static str, domain: &Name) -> Resu
         let key = key(cursor)?;
         if keys.iter().any(|k| k.ttl != key.ttl) {
             let what = format!("TTL {} of a key, where the keys before it have another", key.ttl);
-            return Err(SyntaxError { id: ids.ttl, ..cursor.fault(what) });
+            return Err(BindSyntaxError { id: ids.ttl, ..cursor.fault(what) });
         }
         if keys.len() >= MAX_KEYS {
             return Err(limit(cursor, format!("more than {MAX_KEYS} keys in a bundle")));
@@ -191,7 +195,7 @@ fn bundle(cursor: &mut Cursor<'_>, element: &'static str, domain: &Name) -> Resu
         let ttl = keys.first().map_or(0, |k| k.ttl);
         if signature.rrsig.original_ttl != ttl {
             let what = format!("original TTL {}, where the keys have {ttl}", signature.rrsig.original_ttl);
-            return Err(SyntaxError { id: ids.ttl, ..cursor.fault(what) });
+            return Err(BindSyntaxError { id: ids.ttl, ..cursor.fault(what) });
         }
         signatures.push(signature);
         if !cursor.is_at("Signature")? {
@@ -201,15 +205,17 @@ fn bundle(cursor: &mut Cursor<'_>, element: &'static str, domain: &Name) -> Resu
     }
 }
 
-fn identifier(attributes: &Attributes, ids: &Ids) -> Result<Label, SyntaxError> {
+fn identifier(attributes: &Attributes, ids: &Ids) -> Result<Label, BindSyntaxError> {
     attributes.read(ids, "keyIdentifier", "1 to 255 printable ASCII characters", Label::parse)
 }
 
-fn ttl(cursor: &mut Cursor<'_>, name: &'static str) -> Result<u32, SyntaxError> {
+fn ttl(cursor: &mut Cursor<'_>, name: &'static str) -> Result<u32, BindSyntaxError> {
     let id = cursor.ids.ttl;
     cursor
         .value(name, "a number of seconds up to 2147483647", |t| number(t).filter(|ttl| *ttl <= MAX_TTL))
-        .map_err(|e| if e.what.starts_with(&format!("<{name}> is")) { SyntaxError { id, ..e } } else { e })
+        .map_err(
+            |e| if e.what.starts_with(&format!("<{name}> is")) { BindSyntaxError { id, ..e } } else { e },
+        )
 }
 
 /// Base64; blanks and line ends within it do not count.
@@ -218,7 +224,7 @@ fn base64(text: &str) -> Option<Vec<u8>> {
     BASE64.decode(packed.as_bytes()).ok().filter(|octets| !octets.is_empty() && octets.len() <= 2048)
 }
 
-fn key(cursor: &mut Cursor<'_>) -> Result<XmlKey, SyntaxError> {
+fn key(cursor: &mut Cursor<'_>) -> Result<XmlKey, BindSyntaxError> {
     let ids = cursor.ids;
     let attributes = cursor.open("Key", &["keyIdentifier", "keyTag"])?;
     let identifier = identifier(&attributes, ids)?;
@@ -233,13 +239,13 @@ fn key(cursor: &mut Cursor<'_>) -> Result<XmlKey, SyntaxError> {
     let key = XmlKey { identifier, tag, ttl, dnskey: Dnskey { flags, protocol, algorithm, public_key } };
     if std::ptr::eq(ids, &SKR) && key.dnskey.tag() != tag {
         let what = format!("the key has tag {}, and its keyTag is {tag}: it is damaged", key.dnskey.tag());
-        return Err(SyntaxError { id: ids.key, ..cursor.fault(what) });
+        return Err(BindSyntaxError { id: ids.key, ..cursor.fault(what) });
     }
     cursor.close()?;
     Ok(key)
 }
 
-fn signature(cursor: &mut Cursor<'_>, domain: &Name) -> Result<XmlSignature, SyntaxError> {
+fn signature(cursor: &mut Cursor<'_>, domain: &Name) -> Result<XmlSignature, BindSyntaxError> {
     let ids = cursor.ids;
     let attributes = cursor.open("Signature", &["keyIdentifier"])?;
     let identifier = identifier(&attributes, ids)?;
@@ -247,14 +253,14 @@ fn signature(cursor: &mut Cursor<'_>, domain: &Name) -> Result<XmlSignature, Syn
     let covered: Rtype = cursor.value("TypeCovered", "a type", |t| t.parse().ok())?;
     if covered != Rtype::DNSKEY {
         let what = format!("a signature covers {covered}; there are only those over DNSKEY");
-        return Err(SyntaxError { id: ids.wrong_type, ..cursor.fault(what) });
+        return Err(BindSyntaxError { id: ids.wrong_type, ..cursor.fault(what) });
     }
     let algorithm = cursor.value("Algorithm", "a number up to 255", number).map(Algorithm)?;
     let labels = cursor.value("Labels", "a number up to 255", number)?;
     let original_ttl = ttl(cursor, "OriginalTTL")?;
     if original_ttl != said_ttl {
         let what = format!("the signature has TTL {said_ttl} and original TTL {original_ttl}");
-        return Err(SyntaxError { id: ids.ttl, ..cursor.fault(what) });
+        return Err(BindSyntaxError { id: ids.ttl, ..cursor.fault(what) });
     }
     let expiration = cursor.value("SignatureExpiration", TIME, parse_time)?.to_rrsig();
     let inception = cursor.value("SignatureInception", TIME, parse_time)?.to_rrsig();
@@ -262,7 +268,7 @@ fn signature(cursor: &mut Cursor<'_>, domain: &Name) -> Result<XmlSignature, Syn
     let signer = cursor.value("SignersName", "a name", |t| Name::parse(t).ok())?;
     if signer != *domain {
         let what = format!("the signature is by {signer}, where {domain} was expected");
-        return Err(SyntaxError { id: ids.wrong_zone, ..cursor.fault(what) });
+        return Err(BindSyntaxError { id: ids.wrong_zone, ..cursor.fault(what) });
     }
     let signature = cursor.value("SignatureData", "base64", base64)?;
     cursor.close()?;

@@ -5,7 +5,7 @@ use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 
 use super::MAX_OCTETS;
-use crate::exchange::bind::SyntaxError;
+use crate::exchange::bind::BindSyntaxError;
 
 /// Most attributes of an element; `KSR` has three.
 const MAX_ATTRIBUTES: usize = 4;
@@ -70,8 +70,8 @@ pub(super) struct Attributes {
 }
 
 impl<'a> Cursor<'a> {
-    pub(super) fn new(octets: &'a [u8], ids: &'static Ids) -> Result<Self, SyntaxError> {
-        let error = |id, what: String| SyntaxError { id, line: 1, what };
+    pub(super) fn new(octets: &'a [u8], ids: &'static Ids) -> Result<Self, BindSyntaxError> {
+        let error = |id, what: String| BindSyntaxError { id, line: 1, what };
         if octets.len() > MAX_OCTETS {
             return Err(error(ids.limits, format!("{} octets; the limit is {MAX_OCTETS}", octets.len())));
         }
@@ -96,7 +96,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Reads `<?xml version="1.0" encoding="UTF-8"?>` where it stands at the very start.
-    fn declaration(&mut self) -> Result<(), SyntaxError> {
+    fn declaration(&mut self) -> Result<(), BindSyntaxError> {
         if !self.text.starts_with("<?xml") {
             return Ok(());
         }
@@ -114,8 +114,8 @@ impl<'a> Cursor<'a> {
     }
 
     /// An error at the current line.
-    pub(super) fn fault(&self, what: impl Into<String>) -> SyntaxError {
-        SyntaxError { id: self.ids.syntax, line: self.line, what: what.into() }
+    pub(super) fn fault(&self, what: impl Into<String>) -> BindSyntaxError {
+        BindSyntaxError { id: self.ids.syntax, line: self.line, what: what.into() }
     }
 
     fn count(&mut self, to: usize) {
@@ -126,16 +126,16 @@ impl<'a> Cursor<'a> {
     }
 
     /// The next event, whose line becomes the current one.
-    fn event(&mut self) -> Result<Event<'a>, SyntaxError> {
+    fn event(&mut self) -> Result<Event<'a>, BindSyntaxError> {
         self.count(position(self.reader.buffer_position()));
         match self.reader.read_event() {
-            Ok(Event::Eof) if self.depth > 0 => Err(SyntaxError {
+            Ok(Event::Eof) if self.depth > 0 => Err(BindSyntaxError {
                 id: self.ids.truncated,
                 line: self.line,
                 what: "the file ends before its last element is closed: it is cut off".to_owned(),
             }),
             Ok(event) => Ok(event),
-            Err(quick_xml::Error::Syntax(error)) => Err(SyntaxError {
+            Err(quick_xml::Error::Syntax(error)) => Err(BindSyntaxError {
                 id: self.ids.truncated,
                 line: self.line,
                 what: format!("the file ends in the middle of something: {error}"),
@@ -147,12 +147,12 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    fn refuse(&self, what: &str) -> SyntaxError {
+    fn refuse(&self, what: &str) -> BindSyntaxError {
         self.fault(format!("{what}, which has no place here"))
     }
 
     /// Takes the next start or end of an element, or the end of the file.
-    fn next(&mut self) -> Result<Node<'a>, SyntaxError> {
+    fn next(&mut self) -> Result<Node<'a>, BindSyntaxError> {
         if let Some(node) = self.ahead.take() {
             return Ok(node);
         }
@@ -176,7 +176,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// True when an element of this name comes next.
-    pub(super) fn is_at(&mut self, name: &str) -> Result<bool, SyntaxError> {
+    pub(super) fn is_at(&mut self, name: &str) -> Result<bool, BindSyntaxError> {
         let node = self.next()?;
         let found = matches!(&node, Node::Open(start) if start.name().as_ref() == name);
         self.ahead = Some(node);
@@ -184,7 +184,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Opens the element that must come next; `known` are the attributes that it may have.
-    pub(super) fn open(&mut self, name: &'static str, known: &[&str]) -> Result<Attributes, SyntaxError> {
+    pub(super) fn open(&mut self, name: &'static str, known: &[&str]) -> Result<Attributes, BindSyntaxError> {
         match self.next()? {
             Node::Open(start) if start.name().as_ref() == name => self.attributes(&start, name, known),
             Node::Open(start) => {
@@ -201,7 +201,7 @@ impl<'a> Cursor<'a> {
         start: &BytesStart<'_>,
         element: &'static str,
         known: &[&str],
-    ) -> Result<Attributes, SyntaxError> {
+    ) -> Result<Attributes, BindSyntaxError> {
         let mut values: Vec<(String, String)> = Vec::new();
         // Its own check for duplicates would compare each with each, however many there are.
         for attribute in start.attributes().with_checks(false) {
@@ -209,7 +209,7 @@ impl<'a> Cursor<'a> {
             let name: String = attribute.key.as_ref().chars().take(40).collect();
             if values.len() >= MAX_ATTRIBUTES || attribute.value.len() > MAX_VALUE {
                 let what = format!("<{element}> has too many attributes, or too long ones");
-                return Err(SyntaxError { id: self.ids.limits, line: self.line, what });
+                return Err(BindSyntaxError { id: self.ids.limits, line: self.line, what });
             }
             if !known.contains(&name.as_str()) {
                 return Err(self.fault(format!("<{element}> has no attribute `{name}`")));
@@ -228,7 +228,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Closes the element that is open.
-    pub(super) fn close(&mut self) -> Result<(), SyntaxError> {
+    pub(super) fn close(&mut self) -> Result<(), BindSyntaxError> {
         match self.next()? {
             Node::Close => Ok(()),
             Node::Open(start) => {
@@ -240,7 +240,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// The text of the element that must come next, without blanks around it. Only text may be in it.
-    pub(super) fn data(&mut self, name: &'static str) -> Result<String, SyntaxError> {
+    pub(super) fn data(&mut self, name: &'static str) -> Result<String, BindSyntaxError> {
         self.open(name, &[])?;
         let mut text = String::new();
         loop {
@@ -261,7 +261,7 @@ impl<'a> Cursor<'a> {
         name: &'static str,
         expected: &str,
         read: impl FnOnce(&str) -> Option<T>,
-    ) -> Result<T, SyntaxError> {
+    ) -> Result<T, BindSyntaxError> {
         let text = self.data(name)?;
         read(&text).ok_or_else(|| {
             let shown: String = text.chars().take(40).collect();
@@ -270,7 +270,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Nothing but blanks and comments may follow.
-    pub(super) fn end(&mut self) -> Result<(), SyntaxError> {
+    pub(super) fn end(&mut self) -> Result<(), BindSyntaxError> {
         match self.next()? {
             Node::End => Ok(()),
             _ => Err(self.fault("something follows the end of <KSR>: are these two files in one?")),
@@ -291,8 +291,8 @@ impl Attributes {
         name: &str,
         expected: &str,
         read: impl FnOnce(&str) -> Option<T>,
-    ) -> Result<T, SyntaxError> {
-        let fault = |what| SyntaxError { id: ids.syntax, line: self.line, what };
+    ) -> Result<T, BindSyntaxError> {
+        let fault = |what| BindSyntaxError { id: ids.syntax, line: self.line, what };
         let element = self.element;
         let value =
             self.get(name).ok_or_else(|| fault(format!("<{element}> lacks the attribute `{name}`")))?;

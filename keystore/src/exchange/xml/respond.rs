@@ -10,7 +10,7 @@ use crate::time::Timestamp;
 
 /// What a KSK does in a bundle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
+pub enum KskRole {
     /// It is not in it.
     Absent,
     /// It is published and does not sign.
@@ -29,7 +29,7 @@ pub struct Ksk<'a> {
     /// Its name in the response.
     pub identifier: &'a Label,
     /// What it does in each bundle of the request.
-    pub role: &'a dyn Fn(&XmlBundle) -> Role,
+    pub role: &'a dyn Fn(&XmlBundle) -> KskRole,
 }
 
 /// Why there is no response. Nothing was made.
@@ -119,9 +119,9 @@ pub fn respond(
 }
 
 fn answer(domain: &Name, asked: &XmlBundle, ksks: &[Ksk<'_>], ttl: u32) -> Result<XmlBundle, RespondError> {
-    let roles: Vec<(Role, &Ksk<'_>)> = ksks.iter().map(|ksk| ((ksk.role)(asked), ksk)).collect();
-    let published = || roles.iter().filter(|(role, _)| *role != Role::Absent).map(|(_, ksk)| *ksk);
-    let signing = || roles.iter().filter(|(role, _)| *role == Role::Signing).map(|(_, ksk)| *ksk);
+    let roles: Vec<(KskRole, &Ksk<'_>)> = ksks.iter().map(|ksk| ((ksk.role)(asked), ksk)).collect();
+    let published = || roles.iter().filter(|(role, _)| *role != KskRole::Absent).map(|(_, ksk)| *ksk);
+    let signing = || roles.iter().filter(|(role, _)| *role == KskRole::Signing).map(|(_, ksk)| *ksk);
     for key in &asked.keys {
         let clash =
             |k: &Ksk<'_>| *k.identifier == key.identifier || k.dnskey.public_key == key.dnskey.public_key;

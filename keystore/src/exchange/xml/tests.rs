@@ -5,7 +5,7 @@ use super::convert::{NoXmlForm, from_skr};
 use super::respond::Zsk;
 use super::*;
 use crate::crypto::{PrivateKey, SigningKey};
-use crate::exchange::bind::SyntaxError;
+use crate::exchange::bind::BindSyntaxError;
 use crate::exchange::testing::{SkrBuilder, TestKey};
 use crate::exchange::{VerifyContext, verify};
 use crate::keys::{FLAG_SEP, FLAG_ZONE};
@@ -37,7 +37,7 @@ impl Key {
         Zsk { dnskey: &self.dnskey, key: &*self.signer, identifier: &self.label }
     }
 
-    fn ksk<'a>(&'a self, role: &'a dyn Fn(&XmlBundle) -> Role) -> Ksk<'a> {
+    fn ksk<'a>(&'a self, role: &'a dyn Fn(&XmlBundle) -> KskRole) -> Ksk<'a> {
         Ksk { dnskey: &self.dnskey, key: &*self.signer, identifier: &self.label, role }
     }
 }
@@ -69,8 +69,8 @@ fn policy() -> ClaimedPolicy {
     }
 }
 
-fn always(_: &XmlBundle) -> Role {
-    Role::Signing
+fn always(_: &XmlBundle) -> KskRole {
+    KskRole::Signing
 }
 
 /// Two ceremonies, by RSA and by ECDSA, for the root and for another zone, all through the text: request, checks, response,
@@ -125,11 +125,11 @@ fn roles_of_ksks() {
         .collect();
     let asked = request(&Name::root(), 0, &bundles, 3600, (0, 0)).expect("working keys");
     let until = |i: u64| start().plus(i * 10 * DAY);
-    let old_role = |b: &XmlBundle| if b.inception < until(2) { Role::Signing } else { Role::Published };
+    let old_role = |b: &XmlBundle| if b.inception < until(2) { KskRole::Signing } else { KskRole::Published };
     let new_role = |b: &XmlBundle| match () {
-        () if b.inception < until(1) => Role::Absent,
-        () if b.inception < until(2) => Role::Published,
-        () => Role::Signing,
+        () if b.inception < until(1) => KskRole::Absent,
+        () if b.inception < until(2) => KskRole::Published,
+        () => KskRole::Signing,
     };
     let made =
         respond(&asked, &[old.ksk(&old_role), new.ksk(&new_role)], 3600, &policy()).expect("working keys");
@@ -139,7 +139,7 @@ fn roles_of_ksks() {
     assert_eq!(shape, want);
     assert_eq!(check_response(&made, &asked, None, &Rules::zone(Name::root())), []);
     // The old one gone at once: validators that have the old DS find nothing.
-    let gone = |b: &XmlBundle| if b.inception < until(2) { Role::Signing } else { Role::Absent };
+    let gone = |b: &XmlBundle| if b.inception < until(2) { KskRole::Signing } else { KskRole::Absent };
     let made = respond(&asked, &[old.ksk(&gone), new.ksk(&new_role)], 3600, &policy()).expect("working keys");
     let found = check_response(&made, &asked, None, &Rules::zone(Name::root()));
     assert_eq!(found.iter().map(|f| f.id).collect::<Vec<_>>(), [CheckId::KsrPolicySafety], "{found:#?}");
@@ -159,7 +159,7 @@ fn nothing_wrong_is_signed() {
         assert!(error.contains(what), "{error}");
     };
     no(answer(&[]), "and the KSKs that sign it none");
-    no(answer(&[ksk.ksk(&|_| Role::Published)]), "and the KSKs that sign it none");
+    no(answer(&[ksk.ksk(&|_| KskRole::Published)]), "and the KSKs that sign it none");
     let other = key(FLAG_ZONE | FLAG_SEP, Algorithm::ECDSAP384SHA384, 0, "other");
     no(answer(&[other.ksk(&always)]), "ECDSAP384SHA384");
     no(answer(&[ksk.ksk(&always), other.ksk(&always)]), "ECDSAP384SHA384");
@@ -221,7 +221,7 @@ fn names_need_no_escapes() {
 const KSR: &str = include_str!("../../../tests/fixtures/icann/ksr-root-2017-q2-0.xml");
 const SKR: &str = include_str!("../../../tests/fixtures/icann/skr-root-2017-q2-0.xml");
 
-fn parse_either(octets: &[u8]) -> Result<(), SyntaxError> {
+fn parse_either(octets: &[u8]) -> Result<(), BindSyntaxError> {
     let (a, b) = (parse_request(octets).map(drop), parse_response(octets).map(drop));
     a.or(b)
 }

@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::{Found, KeyFile, KeyFileError, Secrecy, private, public, read, state};
+use super::{FolderKeys, KeyFile, KeyFileError, Secrecy, private, public, read, state};
 use crate::crypto::check_public_key;
 use crate::dns::Name;
 use crate::durable;
@@ -14,18 +14,18 @@ use crate::keys::{Dnskey, FLAG_REVOKE, FLAG_SEP, FLAG_ZONE};
 use crate::time::Timestamp;
 
 /// Finds the keys of `zone` in `dir`: each `K<zone>+ddd+ddddd.private` makes a key exist, letter case ignored.
-pub fn find(dir: &Path, zone: &Name) -> Result<Found, KeyFileError> {
+pub fn find(dir: &Path, zone: &Name) -> Result<FolderKeys, KeyFileError> {
     Ok(Folder::scan(dir)?.find(zone))
 }
 
 /// Like [`find`] for the online side: the `.private` file of a KSK is not opened; its times are those of `.state`.
-pub fn find_online(dir: &Path, zone: &Name) -> Result<Found, KeyFileError> {
+pub fn find_online(dir: &Path, zone: &Name) -> Result<FolderKeys, KeyFileError> {
     Ok(Folder::scan(dir)?.find_online(zone))
 }
 
 /// Like [`find_online`], for a process that may list the folder and not read private keys: a ZSK whose `.private` file is there and
-/// may not be read is one of [`Found::sealed`], with the times that `.key` and `.state` say.
-pub fn find_sealed(dir: &Path, zone: &Name) -> Result<Found, KeyFileError> {
+/// may not be read is one of [`FolderKeys::sealed`], with the times that `.key` and `.state` say.
+pub fn find_sealed(dir: &Path, zone: &Name) -> Result<FolderKeys, KeyFileError> {
     Ok(Folder::scan(dir)?.find_sealed(zone))
 }
 
@@ -189,19 +189,19 @@ impl Folder {
 
     /// Reads the key sets of a zone.
     #[must_use]
-    pub fn find(&self, zone: &Name) -> Found {
+    pub fn find(&self, zone: &Name) -> FolderKeys {
         self.read_sets(zone, Privates::All)
     }
 
     /// Reads the key sets of a zone and opens no `.private` file of a KSK; see [`find_online`].
     #[must_use]
-    pub fn find_online(&self, zone: &Name) -> Found {
+    pub fn find_online(&self, zone: &Name) -> FolderKeys {
         self.read_sets(zone, Privates::Zsks)
     }
 
     /// The same, also of ZSKs whose `.private` file may not be read; see [`find_sealed`].
     #[must_use]
-    pub fn find_sealed(&self, zone: &Name) -> Found {
+    pub fn find_sealed(&self, zone: &Name) -> FolderKeys {
         self.read_sets(zone, Privates::Sealed)
     }
 
@@ -279,10 +279,10 @@ impl Folder {
         public::parse(&path, &read(&path, Secrecy::Ignored)?)
     }
 
-    fn read_sets(&self, zone: &Name, privates: Privates) -> Found {
+    fn read_sets(&self, zone: &Name, privates: Privates) -> FolderKeys {
         let lone = self.entries(zone).iter().filter(|entry| !entry.private);
         let lone = lone.map(|entry| self.path(entry, if entry.key { "key" } else { "state" }));
-        let mut found = Found { without_private: lone.collect(), ..Found::default() };
+        let mut found = FolderKeys { without_private: lone.collect(), ..FolderKeys::default() };
         let mut last = None;
         for entry in self.sets(zone) {
             if last.replace((entry.algorithm, entry.tag)) == Some((entry.algorithm, entry.tag)) {

@@ -239,7 +239,7 @@ impl Texts {
 
 /// What a folder holds for one zone.
 #[derive(Debug, Default)]
-pub struct Found {
+pub struct FolderKeys {
     /// Usable key sets, sorted by algorithm and tag.
     pub keys: Vec<KeyFile>,
     /// Sets that could not be read, and why; they are skipped.
@@ -252,7 +252,7 @@ pub struct Found {
     pub contradictions: Vec<(PathBuf, String)>,
 }
 
-impl Found {
+impl FolderKeys {
     /// What an operator should know of the usable sets: a lost `.state`, a private key that others can read, times that contradict each
     /// other, a ZSK that named cannot work with.
     #[must_use]
@@ -275,7 +275,7 @@ impl Found {
     }
 }
 
-impl Found {
+impl FolderKeys {
     /// The ZSKs with times that a signer cannot work with at `now` or later: named with one that lacks Publish or Activate, no signer with
     /// times in the wrong order.
     pub fn bad_times(&self, now: Timestamp) -> impl Iterator<Item = KeyFileError> {

@@ -3,43 +3,43 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::super::Role;
+use super::super::KeyRole;
 use super::super::draft::{KEY_DIRECTORY, KeyDraft, Nsec3Draft, OPTIONS, PolicyDraft};
 use super::super::finding::{Place, PolicyFinding, hint};
-use super::super::lexer::{Kind, Token};
+use super::super::lexer::{ConfToken, ConfTokenKind};
 use crate::time::duration;
 
 /// The words of a statement without its `;`, taken one by one.
 pub(super) struct Words<'a> {
     path: &'a Arc<Path>,
-    rest: &'a [Token],
+    rest: &'a [ConfToken],
     /// What is taken behind the last word.
-    end: Token,
+    end: ConfToken,
 }
 
 type Checked<T> = Result<T, PolicyFinding>;
 
 impl<'a> Words<'a> {
-    pub(super) fn new(path: &'a Arc<Path>, rest: &'a [Token]) -> Self {
+    pub(super) fn new(path: &'a Arc<Path>, rest: &'a [ConfToken]) -> Self {
         let line = rest.last().map_or(1, |t| t.line);
-        Self { path, rest, end: Token { kind: Kind::Semicolon, text: String::new(), line } }
+        Self { path, rest, end: ConfToken { kind: ConfTokenKind::Semicolon, text: String::new(), line } }
     }
 
-    fn peek(&self) -> &Token {
+    fn peek(&self) -> &ConfToken {
         self.rest.first().unwrap_or(&self.end)
     }
 
-    pub(super) fn take(&mut self) -> Token {
+    pub(super) fn take(&mut self) -> ConfToken {
         let token = self.peek().clone();
         self.rest = self.rest.get(1..).unwrap_or_default();
         token
     }
 
-    fn place(&self, token: &Token) -> Place {
+    fn place(&self, token: &ConfToken) -> Place {
         Place { path: self.path.clone(), line: token.line }
     }
 
-    pub(super) fn error(&self, token: &Token, what: String) -> PolicyFinding {
+    pub(super) fn error(&self, token: &ConfToken, what: String) -> PolicyFinding {
         self.place(token).error(what)
     }
 
@@ -61,7 +61,7 @@ impl<'a> Words<'a> {
 
     fn duration(&mut self) -> Checked<u32> {
         let token = self.take();
-        let value = if token.kind == Kind::Word { duration::parse(&token.text) } else { None };
+        let value = if token.kind == ConfTokenKind::Word { duration::parse(&token.text) } else { None };
         value.ok_or_else(|| self.duration_error(&token, "expected ISO 8601 duration or TTL value"))
     }
 
@@ -69,25 +69,25 @@ impl<'a> Words<'a> {
     fn lifetime(&mut self) -> Checked<u32> {
         let token = self.take();
         match token.kind {
-            Kind::Word if token.text == "unlimited" => Ok(0),
-            Kind::Word if token.is_word("unlimited") => {
+            ConfTokenKind::Word if token.text == "unlimited" => Ok(0),
+            ConfTokenKind::Word if token.is_word("unlimited") => {
                 let what = format!(
                     "expected ISO 8601 duration or TTL value near {}; write unlimited in lower case",
                     token.shown()
                 );
                 Err(self.error(&token, what))
             }
-            Kind::Word if duration::parse(&token.text).is_some() => {
+            ConfTokenKind::Word if duration::parse(&token.text).is_some() => {
                 Ok(duration::parse(&token.text).unwrap_or_default())
             }
             _ => Err(self.duration_error(&token, "expected ISO 8601 duration, TTL value, or unlimited")),
         }
     }
 
-    fn duration_error(&self, token: &Token, expected: &str) -> PolicyFinding {
+    fn duration_error(&self, token: &ConfToken, expected: &str) -> PolicyFinding {
         let advice = match token.kind {
-            Kind::Quoted => "; write it without quotes",
-            Kind::Word => ", such as P30D, PT12H or 1h30m",
+            ConfTokenKind::Quoted => "; write it without quotes",
+            ConfTokenKind::Word => ", such as P30D, PT12H or 1h30m",
             _ => "",
         };
         self.error(token, format!("{expected} near {}{advice}", token.shown()))
@@ -108,7 +108,7 @@ impl<'a> Words<'a> {
     fn number(&mut self) -> Checked<u32> {
         let token = self.take();
         let text = token.text.as_str();
-        if token.kind != Kind::Word || !text.starts_with(|c: char| c.is_ascii_digit()) {
+        if token.kind != ConfTokenKind::Word || !text.starts_with(|c: char| c.is_ascii_digit()) {
             return Err(self.error(&token, format!("expected number near {}", token.shown())));
         }
         if text.len() > 1 && text.starts_with('0') {
@@ -127,23 +127,25 @@ impl<'a> Words<'a> {
     /// The statements between the braces that make up the rest, each without its `;`.
     fn braces(&mut self) -> Checked<Vec<Words<'a>>> {
         let open = self.take();
-        if open.kind != Kind::Open {
+        if open.kind != ConfTokenKind::Open {
             return Err(self.error(&open, format!("'{{' expected near {}", open.shown())));
         }
         // The braces are paired and each statement has its `;` (see `Nesting`), and nothing follows the closing one.
         let inside = self.rest.split_last().map_or(&[][..], |(_, inside)| inside);
-        if let Some(brace) = inside.iter().find(|t| matches!(t.kind, Kind::Open | Kind::Close)) {
+        if let Some(brace) =
+            inside.iter().find(|t| matches!(t.kind, ConfTokenKind::Open | ConfTokenKind::Close))
+        {
             return Err(self.error(brace, format!("{} unexpected", brace.shown())));
         }
         self.rest = &[];
         let path = self.path;
-        let parts = inside.split(|t| t.kind == Kind::Semicolon).filter(|s| !s.is_empty());
+        let parts = inside.split(|t| t.kind == ConfTokenKind::Semicolon).filter(|s| !s.is_empty());
         Ok(parts.map(|s| Words::new(path, s)).collect())
     }
 }
 
 /// Takes the option that `tokens` (a statement without its `;`) gives; what is wrong with it is left in the draft.
-pub(super) fn policy_option(draft: &mut PolicyDraft, path: &Arc<Path>, tokens: &[Token]) {
+pub(super) fn policy_option(draft: &mut PolicyDraft, path: &Arc<Path>, tokens: &[ConfToken]) {
     let mut words = Words::new(path, tokens);
     let option = words.take();
     let at = words.place(&option);
@@ -196,13 +198,13 @@ fn keys(draft: &mut PolicyDraft, words: &mut Words<'_>) -> Checked<()> {
 fn key(words: &mut Words<'_>) -> Checked<KeyDraft> {
     let role = words.take();
     let at = words.place(&role);
-    if role.kind != Kind::Word {
+    if role.kind != ConfTokenKind::Word {
         return Err(words.error(&role, format!("expected unquoted string near {}", role.shown())));
     }
     let role = match role.text.as_str() {
-        "ksk" => Role::Ksk,
-        "zsk" => Role::Zsk,
-        "csk" => Role::Csk,
+        "ksk" => KeyRole::Ksk,
+        "zsk" => KeyRole::Zsk,
+        "csk" => KeyRole::Csk,
         other => {
             let lower = other.to_ascii_lowercase();
             let what = if ["ksk", "zsk", "csk"].contains(&lower.as_str()) {
@@ -217,7 +219,7 @@ fn key(words: &mut Words<'_>) -> Checked<KeyDraft> {
     if words.peek().is_word("key-store") {
         words.take();
         let name = words.take();
-        if !matches!(name.kind, Kind::Word | Kind::Quoted) {
+        if !matches!(name.kind, ConfTokenKind::Word | ConfTokenKind::Quoted) {
             return Err(words.error(&name, format!("expected string near {}", name.shown())));
         }
         key_store = (name.text != KEY_DIRECTORY).then_some(name.text);
@@ -228,7 +230,7 @@ fn key(words: &mut Words<'_>) -> Checked<KeyDraft> {
     let lifetime = words.lifetime()?;
     words.keyword("algorithm")?;
     let algorithm = words.take();
-    if algorithm.kind != Kind::Word {
+    if algorithm.kind != ConfTokenKind::Word {
         return Err(words.error(&algorithm, format!("expected unquoted string near {}", algorithm.shown())));
     }
     let mut tag_range = None;
@@ -249,7 +251,7 @@ fn digests(draft: &mut PolicyDraft, words: &mut Words<'_>) -> Checked<()> {
     let mut digests = Vec::new();
     for mut entry in words.braces()? {
         let digest = entry.take();
-        if !matches!(digest.kind, Kind::Word | Kind::Quoted) {
+        if !matches!(digest.kind, ConfTokenKind::Word | ConfTokenKind::Quoted) {
             return Err(entry.error(&digest, format!("expected string near {}", digest.shown())));
         }
         entry.end()?;

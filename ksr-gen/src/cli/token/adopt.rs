@@ -6,10 +6,10 @@ use keystore::crypto::pkcs11::{self, HeldKey};
 use keystore::dns::Name;
 use keystore::keys::files::{self, KeyFileError, NewKey, adopt_token_key};
 use keystore::keys::{FLAG_SEP, FLAG_ZONE, plan};
-use keystore::policy::Role;
+use keystore::policy::KeyRole;
 
 use super::TokenJob;
-use super::stock::{self, Stored};
+use super::stock::{self, TokenKeys};
 use crate::cli::console::{Console, Level, printable};
 use crate::cli::keygen::taken_tags;
 use crate::cli::{Failure, load_policy, time};
@@ -31,12 +31,12 @@ pub(super) fn adopt(
     };
     let policy = load_policy(line, config, policy, console)?;
     let store = job.only_store()?;
-    let stored: Stored = store.key(word)?;
+    let stored: TokenKeys = store.key(word)?;
     let [key] = stored.keys.as_slice() else {
         return Err(Failure::Fatal(format!("`{word}` names several keys")));
     };
     let in_words = store.key_in_words(&stored.token, key);
-    let role = if line.keygen.ksk { Role::Ksk } else { Role::Zsk };
+    let role = if line.keygen.ksk { KeyRole::Ksk } else { KeyRole::Zsk };
     let fits = |entry: &&keystore::policy::KeyPolicy| {
         let has_size = match key.kind {
             pkcs11::HeldKeyKind::Rsa(bits) => bits == entry.bits,
@@ -45,7 +45,7 @@ pub(super) fn adopt(
         entry.role == role && has_size && key.kind.algorithms().contains(&entry.algorithm)
     };
     let Some(entry) = policy.keys.iter().find(fits) else {
-        let (role, option) = if role == Role::Ksk { ("KSK", "without") } else { ("ZSK", "with") };
+        let (role, option) = if role == KeyRole::Ksk { ("KSK", "without") } else { ("ZSK", "with") };
         return Err(Failure::Fatal(format!(
             "policy '{}' has no {role} entry that {in_words} fits by algorithm and size ({option} -o the other role is adopted)",
             policy.name
@@ -61,20 +61,20 @@ pub(super) fn adopt(
     })?;
     let start = time(&common.start, job.now)?;
     let (start, taken) = match (role, start) {
-        (Role::Zsk, None) if has_zsks(&common.folder, zone)? => {
+        (KeyRole::Zsk, None) if has_zsks(&common.folder, zone)? => {
             return Err(Failure::usage(
                 "the folder has ZSKs of the zone: a ZSK that begins now would be published before an SKR has it, and the KSK's signatures would \
                  fit no more; say from when on it is active, behind the end of the SKR in force: -i TIME",
             ));
         }
-        (Role::Zsk, start) => (start.unwrap_or(job.now), taken_tags(zone, line, console)?),
+        (KeyRole::Zsk, start) => (start.unwrap_or(job.now), taken_tags(zone, line, console)?),
         // The KSK that is adopted may be a trust anchor itself.
         (_, start) => (start.unwrap_or(job.now), Vec::new()),
     };
     let new = NewKey {
         zone,
         ttl: policy.dnskey_ttl,
-        flags: FLAG_ZONE | if role == Role::Zsk { 0 } else { FLAG_SEP },
+        flags: FLAG_ZONE | if role == KeyRole::Zsk { 0 } else { FLAG_SEP },
         algorithm: entry.algorithm,
         bits: entry.bits,
         tag_range: entry.tag_range.0..=entry.tag_range.1,
@@ -110,7 +110,7 @@ pub(super) fn update(
     })?;
     let files = job.key_files(zone)?;
     console.folder(&files.unread);
-    let stored = Stored::of(store).map_err(|e| store.fail(e))?;
+    let stored = TokenKeys::of(store).map_err(|e| store.fail(e))?;
     let (mut text, mut good) = (String::new(), files.unread.is_empty());
     for (file, old) in &files.in_tokens {
         let name = file.base_name();

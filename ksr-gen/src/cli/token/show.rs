@@ -3,7 +3,7 @@
 use keystore::crypto::pkcs11::{HeldKey, HeldPart};
 use keystore::dns::Name;
 
-use super::stock::{Stored, hex};
+use super::stock::{TokenKeys, hex};
 use super::{Store, TokenJob};
 use crate::cli::Failure;
 use crate::cli::console::{Console, Level, printable};
@@ -15,7 +15,7 @@ pub(super) fn list(job: &TokenJob<'_>, console: &mut Console<'_>) -> Result<(Str
     let folder = files.folder.display();
     let (mut text, mut good) = (String::new(), true);
     for store in &job.stores {
-        let stored = match Stored::of(store) {
+        let stored = match TokenKeys::of(store) {
             Ok(stored) => stored,
             Err(error) => {
                 console.say(Level::Error, &format!("{}: {error}", store.place));
@@ -56,7 +56,7 @@ pub(super) fn check(
     let mut lines = Vec::new();
     let mut good = files.unread.is_empty();
     for store in &job.stores {
-        lines.push(match Stored::of(store) {
+        lines.push(match TokenKeys::of(store) {
             Ok(stored) => {
                 let keys = count(stored.keys.len(), "key");
                 format!("ok      {}: token `{}`, logged in, {keys}", store.place, stored.token)

@@ -13,7 +13,7 @@ use crate::cli::many::zone_of_file_name;
 use crate::keygen::open_folder;
 
 /// The keys of a token.
-pub(super) struct Stored {
+pub(super) struct TokenKeys {
     pub(super) keys: Vec<HeldKey>,
     /// Label of the token.
     pub(super) token: String,
@@ -21,7 +21,7 @@ pub(super) struct Stored {
     pub(super) labels: Vec<Vec<u8>>,
 }
 
-impl Stored {
+impl TokenKeys {
     /// Opens the token and lists its keys.
     pub(super) fn of(store: &Store) -> Result<Self, TokenError> {
         let holding = pkcs11::list(&store.uri)?;
@@ -39,7 +39,7 @@ impl Stored {
 }
 
 /// The key sets of a folder, of all zones or of one.
-pub(super) struct KeyFiles {
+pub(super) struct FolderKeySets {
     pub(super) folder: PathBuf,
     /// Keys in tokens, with the URIs that their files have.
     pub(super) in_tokens: Vec<(KeyFile, Pkcs11Uri)>,
@@ -49,7 +49,7 @@ pub(super) struct KeyFiles {
     pub(super) unread: Vec<KeyFileError>,
 }
 
-impl KeyFiles {
+impl FolderKeySets {
     pub(super) fn read(dir: &Path, zone: Option<&Name>) -> Result<Self, Failure> {
         open_folder(dir)?;
         let folder = Folder::scan(dir).map_err(Failure::fatal)?;

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::{FilesRead, OriginState, Settings};
+use super::{FilesRead, OriginState, ZoneFileSettings};
 use crate::config::zone_files::{CatalogTroubleKind, LeftOut, Origin, ZoneCount, ZoneSource, release};
 use crate::config::{Config, ZoneConfig};
 use crate::dns::Name;
-use crate::policy::{PolicyFinding, Severity};
+use crate::policy::{PolicyFinding, PolicySeverity};
 use crate::removal_limit::{self, MAX_REMOVAL};
 use crate::shared::Shared;
 use crate::store::accepted_mark;
@@ -27,7 +27,7 @@ struct Gone {
 
 /// The zones in use that no file has.
 #[derive(Default)]
-pub(super) struct Kept {
+pub(super) struct KeptZones {
     /// Those that stay: zones of files with errors, and zones that are held.
     pub zones: Vec<Shared<ZoneConfig>>,
     /// Those of them that are held until a file has them or a person releases them.
@@ -46,15 +46,16 @@ impl FilesRead {
         &mut self,
         in_use: &Config,
         main: &[Shared<ZoneConfig>],
-        settings: &Settings<'_>,
+        settings: &ZoneFileSettings<'_>,
         state_dir: Option<&Path>,
         now: Timestamp,
-    ) -> Kept {
+    ) -> KeptZones {
         let recent = |counts: &[ZoneCount]| -> Vec<ZoneCount> {
             counts.iter().filter(|count| removal_limit::counts(count.at, now)).cloned().collect()
         };
         let (removals, additions) = (&in_use.zone_files.removals, &in_use.zone_files.additions);
-        let mut kept = Kept { removals: recent(removals), additions: recent(additions), ..Kept::default() };
+        let mut kept =
+            KeptZones { removals: recent(removals), additions: recent(additions), ..KeptZones::default() };
         let released = state_dir.map_or_else(|| Ok(HashSet::new()), |folder| release::read(folder, now));
         let is_released = |zone: &Name| released.as_ref().is_ok_and(|released| released.contains(zone));
         self.keep_signed(in_use, &is_released, (settings, state_dir), &mut kept);
@@ -104,7 +105,7 @@ impl FilesRead {
         }
         for left in &kept.left_out {
             self.errors.findings.push(PolicyFinding {
-                severity: Severity::Error,
+                severity: PolicySeverity::Error,
                 path: left.file.to_path_buf(),
                 line: 1,
                 what: format!(
@@ -123,8 +124,8 @@ impl FilesRead {
         &mut self,
         in_use: &Config,
         is_released: &impl Fn(&Name) -> bool,
-        (settings, state_dir): (&Settings<'_>, Option<&Path>),
-        kept: &mut Kept,
+        (settings, state_dir): (&ZoneFileSettings<'_>, Option<&Path>),
+        kept: &mut KeptZones,
     ) {
         let accepted = state_dir.map(|folder| folder.join("accepted"));
         let has_skr =
@@ -160,7 +161,7 @@ impl FilesRead {
     }
 
     /// Notes how many zones come with each catalog: they do not make its share larger for an hour.
-    fn count_new(&self, in_use: &Config, now: Timestamp, kept: &mut Kept) {
+    fn count_new(&self, in_use: &Config, now: Timestamp, kept: &mut KeptZones) {
         let known: HashSet<&Name> = in_use.zones.iter().map(|zone| &zone.name).collect();
         let mut new: BTreeMap<Origin, usize> = BTreeMap::new();
         for zone in self.zones.iter().filter(|zone| !known.contains(&zone.name)) {
@@ -175,7 +176,7 @@ impl FilesRead {
     pub(super) fn leaving_too_many(
         &self,
         in_use: &Config,
-        settings: &Settings<'_>,
+        settings: &ZoneFileSettings<'_>,
         now: Timestamp,
     ) -> HashSet<Name> {
         // What is held already waits for a person by itself.
@@ -206,7 +207,7 @@ impl FilesRead {
         &self,
         origin: &Origin,
         total: usize,
-        settings: &Settings<'_>,
+        settings: &ZoneFileSettings<'_>,
         (removals, additions): (&[ZoneCount], &[ZoneCount]),
         now: Timestamp,
     ) -> (usize, usize) {
@@ -251,9 +252,9 @@ impl FilesRead {
         origin: Origin,
         Gone { zones: gone, total }: Gone,
         in_use: &Config,
-        settings: &Settings<'_>,
+        settings: &ZoneFileSettings<'_>,
         (all, now): (bool, Timestamp),
-        kept: &mut Kept,
+        kept: &mut KeptZones,
     ) {
         let held_before: HashSet<&Name> = in_use.zone_files.held.iter().collect();
         let folder = settings.folder.as_ref().map(|(path, _)| path.as_path());
@@ -283,8 +284,8 @@ impl FilesRead {
         origin: Origin,
         zones: Vec<Shared<ZoneConfig>>,
         message: String,
-        settings: &Settings<'_>,
-        kept: &mut Kept,
+        settings: &ZoneFileSettings<'_>,
+        kept: &mut KeptZones,
     ) {
         let finding = settings.place().error(message);
         match origin {

@@ -14,7 +14,7 @@ use crate::config::zone_files::{CatalogTrouble, CatalogTroubleKind, Origin, Zone
 use crate::dns::Name;
 use crate::policy::named_conf::read_regular;
 use crate::policy::table::{Document, DocumentError};
-use crate::policy::{PolicyFinding, Severity};
+use crate::policy::{PolicyFinding, PolicySeverity};
 
 /// Largest template that is read, in octets.
 const MAX_TEMPLATE: u64 = 1 << 16;
@@ -194,7 +194,7 @@ impl Members {
 }
 
 fn error_at(file: &Path, what: String) -> PolicyFinding {
-    PolicyFinding { severity: Severity::Error, path: file.to_owned(), line: 1, what }
+    PolicyFinding { severity: PolicySeverity::Error, path: file.to_owned(), line: 1, what }
 }
 
 /// The path under which a zone is read: in the folder of its template, so that relative paths count from there.
