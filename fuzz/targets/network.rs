@@ -18,7 +18,7 @@ use signer_plugin::answer::Transport;
 use signer_plugin::fuzzing::TransferSite;
 use signer_plugin::reply::Reply;
 use signer_plugin::signing::{Denial, Nsec3};
-use skr_loader::control::{Answer, Request};
+use skr_loader::control::{ControlAnswer, ControlRequest};
 use skr_loader::fuzzing as ask;
 
 use super::answers::{NOW, signed};
@@ -87,7 +87,7 @@ pub fn http(data: &[u8]) -> bool {
 
 /// Requests and answers of the control socket.
 pub fn control(data: &[u8]) -> bool {
-    rereads::<Request>(data) | rereads::<Answer>(data)
+    rereads::<ControlRequest>(data) | rereads::<ControlAnswer>(data)
 }
 
 /// The messages between a program and the process that has the module of a token; the first octet chooses the side.

@@ -12,7 +12,7 @@ use keystore::config::zone_files::InUse;
 use keystore::config::zone_files::memory::Program;
 use keystore::dns::Name;
 use skr_loader::cli::{StatusArgs, exit_code, status, wrong_usage};
-use skr_loader::preflight::Work;
+use skr_loader::preflight::HostTask;
 
 use crate::{
     alert_test, convert, daemon, demo, inspect, locale, output, pair, probe, prove, replace_zsk, requests,
@@ -210,9 +210,10 @@ fn whole(error: &anyhow::Error) -> String {
 
 fn run(command: Command) -> Result<ExitCode> {
     match command {
-        Command::Serve { config, check_config: true } => {
-            daemon::check_config(&config, &[Work::AcceptSkrs, Work::MakeRequests, Work::ServeZones])
-        }
+        Command::Serve { config, check_config: true } => daemon::check_config(
+            &config,
+            &[HostTask::AcceptSkrs, HostTask::MakeRequests, HostTask::ServeZones],
+        ),
         Command::Serve { config, check_config: false } => serve::run(&config),
         Command::Requests(options) => requests::run(&options),
         Command::Demo(options) => demo::run(&options),

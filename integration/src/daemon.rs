@@ -15,7 +15,7 @@ use metrics::health::routes::Pages;
 use metrics::health::watch::Newest;
 use metrics::http::{self, Endpoint, Guard, Serving as HttpServing};
 use signer_plugin::zonefile;
-use skr_loader::preflight::{self, Work};
+use skr_loader::preflight::{self, HostTask};
 use skr_loader::service::ConfigurationState;
 
 use crate::probe::expire::ExpireRule;
@@ -23,9 +23,9 @@ use crate::probe::finding::in_words;
 use crate::probe::soa::Soa;
 
 /// Reads the configuration, and prints every finding in it and on this host. The exit code is 1 when there is an error.
-pub fn check_config(path: &Path, work: &[Work]) -> Result<ExitCode> {
+pub fn check_config(path: &Path, work: &[HostTask]) -> Result<ExitCode> {
     let config = Config::load(path)?;
-    if work.contains(&Work::ServeZones) {
+    if work.contains(&HostTask::ServeZones) {
         let warnings = config.zones.iter().filter_map(|zone| soa_expire_warning(zone));
         warnings.for_each(|warning| outln!("warning: {warning}"));
     }

@@ -18,7 +18,7 @@ use metrics::health::routes::Pages;
 use metrics::health::watch::{HealthWatch, Watched};
 use metrics::http::{self, Endpoint, Guard};
 use serde::Serialize;
-use skr_loader::preflight::Work;
+use skr_loader::preflight::HostTask;
 use skr_loader::service::{self, ConfigurationState, Reloader};
 use skr_loader::watching::AUDIT;
 use skr_loader::zone_folder::{ZoneFolder, ZoneFolderWatch};
@@ -55,7 +55,7 @@ pub struct Options {
 /// Runs the command.
 pub fn run(options: &Options) -> Result<ExitCode> {
     if options.check_config {
-        return check_config(&options.config, &[Work::MakeRequests]);
+        return check_config(&options.config, &[HostTask::MakeRequests]);
     }
     let config = service::load(&options.config, InUse::Remembered(Program::Requests), clock::now())?;
     service::refuse_pair(&config)?;

@@ -31,11 +31,11 @@ use signer_plugin::border::server::{Listen, Server as DnsServer};
 use signer_plugin::incoming::{CatalogFollower, PrimaryFollower};
 use signer_plugin::runtime::{Signer, authority_files};
 use signer_plugin::transfer::notify::Notifier;
-use skr_loader::control::Answer;
-use skr_loader::control::server::{Answers, Server as ControlServer};
-use skr_loader::loader::{Control, ImportOutcome, Loader, StartError};
+use skr_loader::control::ControlAnswer;
+use skr_loader::control::server::{Answers, ControlServer};
+use skr_loader::loader::{Control, ImportOutcome, Loader, LoaderStartError};
 use skr_loader::service::{self, ConfigurationState, Reloader, Signals, Waited};
-use skr_loader::standing::Standing;
+use skr_loader::standing::LoaderStatus;
 use skr_loader::watching::AUDIT;
 use skr_loader::zone_folder::{ZoneFolder, ZoneFolderWatch};
 
@@ -155,7 +155,7 @@ pub struct Serving {
     dns: Option<DnsServer>,
     endpoint: Option<HttpServing>,
     health: Arc<HealthWatch>,
-    reloader: Reloader<Answer>,
+    reloader: Reloader<ControlAnswer>,
 }
 
 /// Takes a new configuration to every part; for the signal and for the control socket.
@@ -200,7 +200,7 @@ impl Serving {
 
         let fence = pair.map(PairStanding::fence).unwrap_or_default();
         let mut loader = match Loader::new_unless(config.clone(), metrics.clone(), stopped) {
-            Err(StartError::Stopped) => return Ok(None),
+            Err(LoaderStartError::Stopped) => return Ok(None),
             loader => loader?,
         };
         loader.set_fence(fence.clone());
@@ -349,18 +349,18 @@ impl Serving {
 
 impl Reloading {
     /// Says why a configuration is not taken.
-    fn refused(&self, what: String, config: &Config) -> (Answer, ConfigurationState) {
+    fn refused(&self, what: String, config: &Config) -> (ControlAnswer, ConfigurationState) {
         tracing::error!("{what}; the old configuration stays in use");
         self.loader.reload_failed(ConfigurationState::Refused);
-        Answer::of_reload(Err(what), &config.warnings)
+        ControlAnswer::of_reload(Err(what), &config.warnings)
     }
 
-    fn reload(&mut self) -> (Answer, ConfigurationState) {
+    fn reload(&mut self) -> (ControlAnswer, ConfigurationState) {
         let mut config = match service::load(&self.path, InUse::Config(&self.config), clock::now()) {
             Ok(config) => config,
             Err(error) => {
                 tracing::error!("{error:#}; the old configuration stays in use");
-                let (answer, state) = Answer::of_errors(&error);
+                let (answer, state) = ControlAnswer::of_errors(&error);
                 self.loader.reload_failed(state);
                 return (answer, state);
             }
@@ -398,11 +398,11 @@ impl Reloading {
         self.folder.follow(&self.config);
         service::remember_zone_files(&self.config, Program::Loader);
         match taken {
-            Some(result) => Answer::of_taken(result, &self.config),
+            Some(result) => ControlAnswer::of_taken(result, &self.config),
             None => {
                 let what = "the loader does not answer; restart this process";
                 tracing::error!("{what}");
-                (Answer::refused(what), ConfigurationState::Refused)
+                (ControlAnswer::refused(what), ConfigurationState::Refused)
             }
         }
     }
@@ -515,7 +515,13 @@ fn fixed(old: &Config, new: &Config) -> Option<&'static str> {
 
 /// What the parts of this process report of themselves; there is a signer to report where the last one is true.
 fn reports(
-    (loader, timer, signer, signs, catalogs): (Standing, TimerStanding, Arc<Signer>, bool, CatalogStanding),
+    (loader, timer, signer, signs, catalogs): (
+        LoaderStatus,
+        TimerStanding,
+        Arc<Signer>,
+        bool,
+        CatalogStanding,
+    ),
     probe: ProbeStanding,
     jump: ClockJump,
 ) -> impl Fn(Timestamp) -> Vec<OwnReport> + Send + 'static {
@@ -554,7 +560,7 @@ fn run_loader(mut loader: Loader, signer: Arc<Signer>, timer: Sender<timer::Wake
     std::thread::Builder::new().name("loader".to_owned()).spawn(run).context("cannot start the loader")
 }
 
-fn wake_others(import: &skr_loader::loader::Import, signer: &Signer, timer: &Sender<timer::Wake>) {
+fn wake_others(import: &skr_loader::loader::FileImport, signer: &Signer, timer: &Sender<timer::Wake>) {
     if matches!(import.outcome, ImportOutcome::Accepted { .. }) {
         match &import.zone {
             Some(zone) => signer.notify_accept_of(zone),

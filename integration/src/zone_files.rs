@@ -13,7 +13,7 @@ use keystore::config::{Config, Signing, Verify, ZoneConfig};
 use keystore::dns::Name;
 use keystore::{clock, durable, policy, store};
 use serde::Serialize;
-use skr_loader::control::{Answer, CallError, Request, call};
+use skr_loader::control::{CallError, ControlAnswer, ControlRequest, call};
 
 /// `offline-ksk zone`.
 #[derive(Debug, clap::Subcommand)]
@@ -518,20 +518,22 @@ impl Change<'_> {
 /// itself.
 fn tell(path: &Path, config: &Config, change: &Change<'_>) -> ExitCode {
     let socket = Config::locate_control_socket(path).unwrap_or_else(|| config.control_socket());
-    match call(&socket, &Request::Reload {}) {
-        Ok(Answer::Reloaded { zones, .. }) => outln!("the running loader has taken it: {zones} zone(s) now"),
-        Ok(Answer::PartlyReloaded { findings, held, .. }) if change.is_taken(&findings, &held) => {
+    match call(&socket, &ControlRequest::Reload {}) {
+        Ok(ControlAnswer::Reloaded { zones, .. }) => {
+            outln!("the running loader has taken it: {zones} zone(s) now")
+        }
+        Ok(ControlAnswer::PartlyReloaded { findings, held, .. }) if change.is_taken(&findings, &held) => {
             outln!("the running loader has taken it; not all of the zone files:\n{}", findings.join("\n"));
         }
-        Ok(Answer::PartlyReloaded { findings, .. }) => {
+        Ok(ControlAnswer::PartlyReloaded { findings, .. }) => {
             eprintln!("the running loader has not taken it:\n{}", findings.join("\n"));
             return ExitCode::FAILURE;
         }
-        Ok(Answer::NotReloaded { findings }) => {
+        Ok(ControlAnswer::NotReloaded { findings }) => {
             eprintln!("the running loader works on with the old configuration:\n{}", findings.join("\n"));
             return ExitCode::FAILURE;
         }
-        Ok(Answer::Refused { why, .. }) => {
+        Ok(ControlAnswer::Refused { why, .. }) => {
             eprintln!("the running loader has not taken it: {why}");
             return ExitCode::FAILURE;
         }

@@ -12,7 +12,7 @@ use keystore::keys::files::find;
 use offline_ksk_integration::serve::Serving;
 use offline_ksk_integration::validator::Validator;
 use skr_loader::checks::FORCEABLE;
-use skr_loader::control::{Answer, Request, call};
+use skr_loader::control::{ControlAnswer, ControlRequest, call};
 
 const ZONE: &str = "example.test.";
 const DAY: u64 = 86_400;
@@ -50,12 +50,12 @@ impl Site {
         self.dir.path().join(name)
     }
 
-    fn ask(&self, request: &Request) -> Answer {
+    fn ask(&self, request: &ControlRequest) -> ControlAnswer {
         call(&self.path("state/skr-loader.sock"), request).expect("an answer")
     }
 
-    fn import(&self, text: &str, force: &[&str]) -> Answer {
-        self.ask(&Request::Import {
+    fn import(&self, text: &str, force: &[&str]) -> ControlAnswer {
+        self.ask(&ControlRequest::Import {
             name: "by hand".to_owned(),
             content: data_encoding::BASE64.encode(text.as_bytes()),
             signature: None,
@@ -117,25 +117,25 @@ fn a_rollback_reaches_the_served_zone_and_the_requests() {
     let start = clock::now().minus(DAY);
     let good = SkrBuilder::new(ZONE, start).bundles(1).zsk(zsk.clone());
     let answer = site.import(&good.text(), &[]);
-    assert!(matches!(&answer, Answer::Imported { imports } if imports[0].is_good()), "{answer:?}");
+    assert!(matches!(&answer, ControlAnswer::Imported { imports } if imports[0].is_good()), "{answer:?}");
     until("generation 1 is served", told, || keys() == Ok(2));
 
     // The wrong one: far coverage, and a ZSK that nobody here has.
     let wrong = SkrBuilder::new(ZONE, start.plus(60)).zsk(zsk).zsk(TestKey::zsk(STRAY).dnskey).text();
     let answer = site.import(&wrong, &[]);
     assert!(
-        matches!(&answer, Answer::Imported { imports } if imports[0].result.as_str() == "rejected"),
+        matches!(&answer, ControlAnswer::Imported { imports } if imports[0].result.as_str() == "rejected"),
         "{answer:?}"
     );
     let answer = site.import(&wrong, &FORCEABLE.iter().map(|id| id.as_str()).collect::<Vec<_>>());
     assert!(
-        matches!(&answer, Answer::Imported { imports } if imports[0].generation == Some(2)),
+        matches!(&answer, ControlAnswer::Imported { imports } if imports[0].generation == Some(2)),
         "{answer:?}"
     );
     until("generation 2 is served", told, || keys() == Ok(3));
     until("no request is due", told, || site.requests() == 0);
 
-    let answer = site.ask(&Request::Rollback {
+    let answer = site.ask(&ControlRequest::Rollback {
         zone: ZONE.to_owned(),
         to: None,
         force: vec!["SKR-PROVE".to_owned()],
@@ -143,29 +143,31 @@ fn a_rollback_reaches_the_served_zone_and_the_requests() {
         dry_run: false,
     });
     assert!(
-        matches!(&answer, Answer::RolledBack(report) if (report.to, report.generation) == (1, 3)),
+        matches!(&answer, ControlAnswer::RolledBack(report) if (report.to, report.generation) == (1, 3)),
         "{answer:?}"
     );
     until("generation 3 is served", told, || keys() == Ok(2));
     until("a request again", told, || site.requests() == 1);
-    let Answer::Status(status) = site.ask(&Request::Status { zones: Vec::new() }) else { panic!() };
+    let ControlAnswer::Status(status) = site.ask(&ControlRequest::Status { zones: Vec::new() }) else {
+        panic!()
+    };
     assert_eq!((status.zones[0].generation, status.zones[0].covered), (3, true));
 
     // The same socket takes a reload to every part, and says what is wrong.
     site.configure("nonsense = 1\n");
-    let answer = site.ask(&Request::Reload {});
+    let answer = site.ask(&ControlRequest::Reload {});
     assert!(
-        matches!(&answer, Answer::NotReloaded { findings } if findings[0].contains("nonsense")),
+        matches!(&answer, ControlAnswer::NotReloaded { findings } if findings[0].contains("nonsense")),
         "{answer:?}"
     );
     site.configure("[metrics]\nlisten = \"127.0.0.1:0\"\n");
-    let answer = site.ask(&Request::Reload {});
+    let answer = site.ask(&ControlRequest::Reload {});
     assert!(
-        matches!(&answer, Answer::NotReloaded { findings } if findings[0].contains("[metrics] listen")),
+        matches!(&answer, ControlAnswer::NotReloaded { findings } if findings[0].contains("[metrics] listen")),
         "{answer:?}"
     );
     site.configure("");
-    assert!(matches!(site.ask(&Request::Reload {}), Answer::Reloaded { zones: 1, .. }));
+    assert!(matches!(site.ask(&ControlRequest::Reload {}), ControlAnswer::Reloaded { zones: 1, .. }));
     serving.stop();
     assert!(!site.path("state/skr-loader.sock").exists());
 }

@@ -23,9 +23,9 @@ use keystore::policy::Policy;
 use keystore::time::Timestamp;
 
 use crate::operator::Operator;
-use crate::parent::Parent;
-use crate::store::history::{History, Mark, marked, marks};
-use crate::store::{Digest, InForce, ZoneState};
+use crate::parent::ParentAnswer;
+use crate::store::history::{SignatureMark, SignedBefore, marked, marks};
+use crate::store::{AcceptedState, Digest, InForce};
 
 /// The checks of this module, in the order in which they are reported. `SKR-GAP` is also one of
 /// [`verify`](mod@keystore::exchange::verify)'s: there between the bundles, here towards the coverage in force.
@@ -48,11 +48,11 @@ pub const CHECKS: &[Check] = &[
 
 /// What a verified SKR is held against.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Context<'a> {
+pub struct AcceptContext<'a> {
     /// What the store holds for the zone; `None` = not asked (no chain and replay checks).
-    pub state: Option<&'a ZoneState>,
+    pub state: Option<&'a AcceptedState>,
     /// What the generations before it have signed.
-    pub history: Option<&'a History>,
+    pub history: Option<&'a SignedBefore>,
     /// What the key folder holds for the zone; `None` = not asked (no key checks).
     pub keys: Option<&'a FolderKeys>,
     /// The keys of it whose private key is there and cannot be used, and why.
@@ -70,7 +70,7 @@ pub struct Context<'a> {
     /// The signature of the KSK operator over the file, and whether there must be one; `None` = nobody's certificate is pinned.
     pub operator: Option<(&'a Operator, bool)>,
     /// What the parent says, and what it means; `None` = not asked.
-    pub parent: Option<(&'a Parent, ParentCheck)>,
+    pub parent: Option<(&'a ParentAnswer, ParentCheck)>,
 }
 
 /// A verified SKR, with all that it is held against.
@@ -78,7 +78,7 @@ pub struct Context<'a> {
 struct Input<'a> {
     skr: &'a VerifiedSkr,
     digest: &'a Digest,
-    context: &'a Context<'a>,
+    context: &'a AcceptContext<'a>,
     /// The bundle in force, and those to come.
     remaining: &'a [Bundle],
     now: Timestamp,
@@ -124,7 +124,12 @@ const RUNS: &[(&[CheckId], Run)] = &[
 /// Runs every check of this module on an SKR whose file has the digest `digest`; all findings come back at once.
 /// The SKR may be accepted when none of them [rejects](SkrFinding::rejects).
 #[must_use]
-pub fn check(skr: &VerifiedSkr, digest: &Digest, context: &Context<'_>, now: Timestamp) -> Vec<SkrFinding> {
+pub fn check(
+    skr: &VerifiedSkr,
+    digest: &Digest,
+    context: &AcceptContext<'_>,
+    now: Timestamp,
+) -> Vec<SkrFinding> {
     let input = Input { skr, digest, context, remaining: remaining(skr, now), now };
     let mut findings = Vec::new();
     for (ids, run) in RUNS {
@@ -147,7 +152,12 @@ fn remaining(skr: &VerifiedSkr, now: Timestamp) -> &[Bundle] {
 
 /// SKR-PROVE: see [`prove`]. It rejects by the times in key files only: where they are not known, and where the parent's are
 /// only assumed, it warns.
-fn check_proof(skr: &VerifiedSkr, context: &Context<'_>, now: Timestamp, findings: &mut Vec<SkrFinding>) {
+fn check_proof(
+    skr: &VerifiedSkr,
+    context: &AcceptContext<'_>,
+    now: Timestamp,
+    findings: &mut Vec<SkrFinding>,
+) {
     let Some((policy, anchors)) = context.proof else { return };
     let in_force = context.state.and_then(|s| s.in_force.as_ref());
     let before = in_force.map_or(&[][..], |f| &f.bundles);
@@ -169,7 +179,7 @@ fn check_proof(skr: &VerifiedSkr, context: &Context<'_>, now: Timestamp, finding
 /// `Ok(None)` = the dropped file as it is.
 pub fn join(
     skr: &VerifiedSkr,
-    state: &ZoneState,
+    state: &AcceptedState,
     anchors: &[TrustAnchor],
     now: Timestamp,
     program: &str,
@@ -240,21 +250,21 @@ fn check_operator(operator: Option<(&Operator, bool)>, findings: &mut Vec<SkrFin
 fn check_parent(
     skr: &VerifiedSkr,
     remaining: &[Bundle],
-    parent: Option<(&Parent, ParentCheck)>,
+    parent: Option<(&ParentAnswer, ParentCheck)>,
     findings: &mut Vec<SkrFinding>,
 ) {
     let Some((parent, meaning)) = parent else { return };
     match parent {
-        Parent::NoAnswer(_) => {
+        ParentAnswer::NoAnswer(_) => {
             findings.push(SkrFinding::warning(CheckId::SkrParentDs, None, parent.describe()));
             return;
         }
-        Parent::Records { ds, .. } if ds.is_empty() => {
+        ParentAnswer::Records { ds, .. } if ds.is_empty() => {
             let what = format!("{}: nobody validates the zone", parent.describe());
             findings.push(SkrFinding::warning(CheckId::SkrParentDs, None, what));
             return;
         }
-        Parent::Records { .. } => {}
+        ParentAnswer::Records { .. } => {}
     }
     let zone = skr.zone();
     let mut told = HashSet::new();
@@ -335,13 +345,13 @@ fn check_unknown_keys(
 fn check_older_bundles(
     skr: &VerifiedSkr,
     digest: &Digest,
-    (state, history): (&ZoneState, Option<&History>),
+    (state, history): (&AcceptedState, Option<&SignedBefore>),
     now: Timestamp,
     findings: &mut Vec<SkrFinding>,
 ) {
     let remaining = remaining(skr, now);
     let in_force = state.in_force.as_ref();
-    let current: HashSet<Mark> = match (in_force, history) {
+    let current: HashSet<SignatureMark> = match (in_force, history) {
         (Some(in_force), _) => in_force.bundles.iter().flat_map(marks).collect(),
         (None, Some(history)) => history.marks_of_lost(digest, skr.bundles().iter().flat_map(marks)),
         (None, None) => HashSet::new(),
@@ -387,7 +397,7 @@ fn check_older_bundles(
 /// A bundle is the same when it says the same, also where it was signed a second time.
 #[must_use]
 pub fn is_same_schedule(bundles: &[Bundle], in_force: &[Bundle], now: Timestamp) -> bool {
-    let from_now = |bundles: &[Bundle]| -> Vec<(Timestamp, BTreeSet<Mark>, usize)> {
+    let from_now = |bundles: &[Bundle]| -> Vec<(Timestamp, BTreeSet<SignatureMark>, usize)> {
         let current = bundles.partition_point(|b| b.inception <= now).saturating_sub(1);
         let seen = |b: &Bundle| (b.inception, marks(b).collect(), b.rrsets().count());
         let mut seen: Vec<_> = bundles[current..].iter().map(seen).collect();
@@ -410,7 +420,7 @@ pub fn is_same_schedule(bundles: &[Bundle], in_force: &[Bundle], now: Timestamp)
 fn check_replay(
     skr: &VerifiedSkr,
     digest: &Digest,
-    state: &ZoneState,
+    state: &AcceptedState,
     now: Timestamp,
     findings: &mut Vec<SkrFinding>,
 ) {
@@ -434,7 +444,7 @@ fn check_replay(
 }
 
 /// SKR-GAP, towards what is in force: the first bundle begins before the coverage in force ends.
-fn check_chain(skr: &VerifiedSkr, state: &ZoneState, now: Timestamp, findings: &mut Vec<SkrFinding>) {
+fn check_chain(skr: &VerifiedSkr, state: &AcceptedState, now: Timestamp, findings: &mut Vec<SkrFinding>) {
     let Some(first) = skr.bundles().first().map(|b| b.inception).filter(|first| *first > now) else { return };
     let covered = state.in_force.as_ref().map(|f| end_of(&f.bundles)).filter(|end| *end >= now);
     match covered {
@@ -464,7 +474,7 @@ fn check_chain(skr: &VerifiedSkr, state: &ZoneState, now: Timestamp, findings: &
 fn check_private_keys(
     remaining: &[Bundle],
     keys: &FolderKeys,
-    context: &Context<'_>,
+    context: &AcceptContext<'_>,
     findings: &mut Vec<SkrFinding>,
 ) {
     let multi_signer = context.multi_signer;

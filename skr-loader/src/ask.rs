@@ -146,7 +146,7 @@ pub enum Transport {
 
 /// What a server is asked as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum AskedServer {
     /// A server of the zone: the AA bit must be set.
     Authoritative,
     /// A resolver, which asks others (RD).
@@ -160,13 +160,13 @@ pub(crate) enum Kind {
 pub struct Asker {
     server: SocketAddr,
     source: Option<IpAddr>,
-    kind: Kind,
+    kind: AskedServer,
     transport: Transport,
 }
 
 /// An RRset and its signatures, as far as they belong to the question.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
+pub struct RrsetAnswer {
     /// The records; none when the name or the type does not exist.
     pub rrset: Rrset,
     /// RRSIGs of the same owner that cover the type.
@@ -179,7 +179,7 @@ pub struct Answer {
 
 /// Every RRset of the answer and authority sections of one reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reply {
+pub struct ServerReply {
     /// The response code.
     pub rcode: Rcode,
     /// The AA bit.
@@ -189,28 +189,28 @@ pub struct Reply {
     /// Code of the first extended error (RFC 8914).
     pub extended_error: Option<u16>,
     /// RRsets of the answer section.
-    pub answer: Vec<Answer>,
+    pub answer: Vec<RrsetAnswer>,
     /// RRsets of the authority section.
-    pub authority: Vec<Answer>,
+    pub authority: Vec<RrsetAnswer>,
 }
 
 impl Asker {
     /// Asks `server`, which must be authoritative, from the address `source` where one is given.
     #[must_use]
     pub const fn new(server: SocketAddr, source: Option<IpAddr>) -> Self {
-        Self { server, source, kind: Kind::Authoritative, transport: Transport::UdpThenTcp }
+        Self { server, source, kind: AskedServer::Authoritative, transport: Transport::UdpThenTcp }
     }
 
     /// Asks a resolver.
     #[must_use]
     pub const fn of_resolver(server: SocketAddr) -> Self {
-        Self { server, source: None, kind: Kind::Resolver, transport: Transport::UdpThenTcp }
+        Self { server, source: None, kind: AskedServer::Resolver, transport: Transport::UdpThenTcp }
     }
 
     /// The same without validation by the resolver (CD bit): it gives what it got.
     #[must_use]
     pub const fn unchecked(mut self) -> Self {
-        self.kind = Kind::Unchecked;
+        self.kind = AskedServer::Unchecked;
         self
     }
 
@@ -229,13 +229,13 @@ impl Asker {
 
     /// Asks for one RRset until `until`. The answer has no records when the name or the type does not exist; any record that does
     /// not belong to the question is an error, a CNAME too.
-    pub fn ask(&self, name: &Name, rtype: Rtype, until: Instant) -> Result<Answer, AskError> {
+    pub fn ask(&self, name: &Name, rtype: Rtype, until: Instant) -> Result<RrsetAnswer, AskError> {
         let (message, id) = self.send_query(name, rtype, until)?;
         read(&message, name, rtype, id, self.kind).map_err(|fault| AskError::BadAnswer { rtype, fault })
     }
 
     /// Asks until `until`, and gives every RRset of the reply, whatever its response code.
-    pub fn ask_all(&self, name: &Name, rtype: Rtype, until: Instant) -> Result<Reply, AskError> {
+    pub fn ask_all(&self, name: &Name, rtype: Rtype, until: Instant) -> Result<ServerReply, AskError> {
         let (message, id) = self.send_query(name, rtype, until)?;
         read_all(&message, name, rtype, id).map_err(|fault| AskError::BadAnswer { rtype, fault })
     }
@@ -277,12 +277,12 @@ pub fn message_id() -> u16 {
     RandomState::new().build_hasher().finish() as u16
 }
 
-fn query(name: &Name, rtype: Rtype, id: u16, kind: Kind) -> Option<Vec<u8>> {
+fn query(name: &Name, rtype: Rtype, id: u16, kind: AskedServer) -> Option<Vec<u8>> {
     let mut builder = MessageBuilder::new_vec();
     builder.header_mut().set_id(id);
-    builder.header_mut().set_rd(kind != Kind::Authoritative);
-    builder.header_mut().set_ad(kind == Kind::Resolver);
-    builder.header_mut().set_cd(kind == Kind::Unchecked);
+    builder.header_mut().set_rd(kind != AskedServer::Authoritative);
+    builder.header_mut().set_ad(kind == AskedServer::Resolver);
+    builder.header_mut().set_cd(kind == AskedServer::Unchecked);
     let mut question = builder.question();
     let name = WireName::from_octets(name.as_wire().to_vec()).ok()?;
     question.push((name, WireRtype::from_int(rtype.0))).ok()?;
@@ -292,7 +292,7 @@ fn query(name: &Name, rtype: Rtype, id: u16, kind: Kind) -> Option<Vec<u8>> {
             opt.set_udp_payload_size(UDP_SIZE);
             opt.set_dnssec_ok(true);
             // Only a secondary answers it, and only with the SOA is it asked for.
-            if rtype == Rtype::SOA && kind == Kind::Authoritative {
+            if rtype == Rtype::SOA && kind == AskedServer::Authoritative {
                 opt.push(&Expire::new(None))?;
             }
             Ok(())
@@ -340,19 +340,19 @@ pub(crate) fn read(
     name: &Name,
     rtype: Rtype,
     id: u16,
-    kind: Kind,
-) -> Result<Answer, AnswerFault> {
+    kind: AskedServer,
+) -> Result<RrsetAnswer, AnswerFault> {
     let message = checked(reply, name, rtype, id)?;
     let header = message.header();
     if header.rcode() != Rcode::NOERROR {
         return Err(AnswerFault::Rcode(header.rcode()));
     }
-    if kind == Kind::Authoritative && !header.aa() {
+    if kind == AskedServer::Authoritative && !header.aa() {
         return Err(AnswerFault::NotAuthoritative);
     }
     let rrset = Rrset { owner: name.clone(), rtype, ttl: u32::MAX, rdatas: Vec::new() };
     let expire = message.opt().and_then(|opt| opt.opt().expire()).and_then(Expire::expire);
-    let mut answer = Answer { rrset, signatures: Vec::new(), authentic: header.ad(), expire };
+    let mut answer = RrsetAnswer { rrset, signatures: Vec::new(), authentic: header.ad(), expire };
     for record in records(message.answer().map_err(|_| AnswerFault::Malformed)?) {
         let record = record?;
         if record.owner != *name {
@@ -375,7 +375,7 @@ pub(crate) fn read(
 }
 
 /// Takes all RRsets out of the answer and authority sections of a reply.
-pub(crate) fn read_all(reply: &[u8], name: &Name, rtype: Rtype, id: u16) -> Result<Reply, AnswerFault> {
+pub(crate) fn read_all(reply: &[u8], name: &Name, rtype: Rtype, id: u16) -> Result<ServerReply, AnswerFault> {
     let message = checked(reply, name, rtype, id)?;
     let header = message.header();
     let authentic = header.ad();
@@ -383,7 +383,7 @@ pub(crate) fn read_all(reply: &[u8], name: &Name, rtype: Rtype, id: u16) -> Resu
         .opt()
         .and_then(|opt| opt.opt().iter::<ExtendedError<_>>().find_map(Result::ok).map(|e| e.code().to_int()));
     let section = |section| rrsets(records(section), authentic);
-    Ok(Reply {
+    Ok(ServerReply {
         rcode: header.rcode(),
         authoritative: header.aa(),
         authentic,
@@ -430,13 +430,13 @@ pub fn records<'a>(
 fn rrsets(
     records: impl Iterator<Item = Result<RawRecord, AnswerFault>>,
     authentic: bool,
-) -> Result<Vec<Answer>, AnswerFault> {
-    let mut sets: Vec<Answer> = Vec::new();
-    let at = |sets: &mut Vec<Answer>, owner: Name, rtype, ttl| {
+) -> Result<Vec<RrsetAnswer>, AnswerFault> {
+    let mut sets: Vec<RrsetAnswer> = Vec::new();
+    let at = |sets: &mut Vec<RrsetAnswer>, owner: Name, rtype, ttl| {
         let found = sets.iter().position(|set| set.rrset.owner == owner && set.rrset.rtype == rtype);
         found.unwrap_or_else(|| {
             let rrset = Rrset { owner, rtype, ttl, rdatas: Vec::new() };
-            sets.push(Answer { rrset, signatures: Vec::new(), authentic, expire: None });
+            sets.push(RrsetAnswer { rrset, signatures: Vec::new(), authentic, expire: None });
             sets.len() - 1
         })
     };

@@ -18,10 +18,10 @@ use keystore::check::CheckId;
 use keystore::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::order::Order;
+use crate::order::OperatorOrder;
 
-pub use chain::{AuditError, Chain, read, tail, verify};
-pub use log::Audit;
+pub use chain::{AuditChain, AuditError, read, tail, verify};
+pub use log::AuditWriter;
 
 /// Name of the file in the state folder that is written to.
 pub const LOG: &str = "audit.jsonl";
@@ -148,7 +148,7 @@ pub struct Record {
     /// The DS record data of a KSK that was learnt.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub anchor: Option<String>,
-    /// SHA-256 of the line before, without its line end, in hex; set by [`Audit::append`].
+    /// SHA-256 of the line before, without its line end, in hex; set by [`AuditWriter::append`].
     #[serde(default)]
     pub previous: String,
 }
@@ -178,7 +178,7 @@ impl Record {
 
     /// The same, with who ordered it and why.
     #[must_use]
-    pub fn ordered(self, order: Option<&Order>, forced: &[CheckId]) -> Self {
+    pub fn ordered(self, order: Option<&OperatorOrder>, forced: &[CheckId]) -> Self {
         let Some(order) = order else { return self };
         Self {
             uid: Some(order.who.uid),

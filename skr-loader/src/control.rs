@@ -25,8 +25,8 @@ use metrics::health::Health;
 use serde::{Deserialize, Serialize};
 
 use crate::files::{hex, one_line};
-use crate::loader::{Import, ImportOutcome, Rollback, RollbackError};
-use crate::order::Order;
+use crate::loader::{FileImport, ImportOutcome, Rollback, RollbackError};
+use crate::order::OperatorOrder;
 use crate::service::ConfigurationState;
 use keystore::exchange::Coverage;
 
@@ -38,7 +38,7 @@ const WAIT: Duration = Duration::from_secs(600);
 /// What is asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "kebab-case", rename_all_fields = "kebab-case", deny_unknown_fields)]
-pub enum Request {
+pub enum ControlRequest {
     /// How things stand.
     Status {
         /// The zones; all when there is none.
@@ -96,7 +96,7 @@ pub enum Request {
     },
 }
 
-impl Request {
+impl ControlRequest {
     /// True for what only root and the user of the loader may ask.
     #[must_use]
     pub const fn is_privileged(&self) -> bool {
@@ -107,7 +107,7 @@ impl Request {
 /// What is answered.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
-pub enum Answer {
+pub enum ControlAnswer {
     /// The health of the host and its zones.
     Status(Box<Health>),
     /// The configuration is taken.
@@ -160,7 +160,7 @@ pub enum Answer {
     },
 }
 
-impl Answer {
+impl ControlAnswer {
     /// A refusal without findings.
     #[must_use]
     pub fn refused(why: impl Into<String>) -> Self {
@@ -218,7 +218,11 @@ impl Answer {
 
     /// What became of a rollback.
     #[must_use]
-    pub fn of_rollback(result: &Result<Rollback, RollbackError>, order: &Order, now: Timestamp) -> Self {
+    pub fn of_rollback(
+        result: &Result<Rollback, RollbackError>,
+        order: &OperatorOrder,
+        now: Timestamp,
+    ) -> Self {
         match result {
             Ok(rollback) => Self::RolledBack(Box::new(RollbackReport::new(rollback, order, now))),
             Err(error) => Self::Refused {
@@ -266,7 +270,7 @@ pub struct ImportReport {
     /// The zone, when it is known and configured.
     pub zone: Option<String>,
     /// What became of it; of a dry run: what would.
-    pub result: ImportResult,
+    pub result: ControlImportResult,
     /// Nothing was done.
     pub dry_run: bool,
     /// Its generation, when it is in force.
@@ -284,7 +288,7 @@ pub struct ImportReport {
 /// What became of a file, in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum ImportResult {
+pub enum ControlImportResult {
     /// It is in force.
     Accepted,
     /// It was in force already.
@@ -295,7 +299,7 @@ pub enum ImportResult {
     Failed,
 }
 
-impl ImportResult {
+impl ControlImportResult {
     /// The word.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -311,16 +315,16 @@ impl ImportResult {
 impl ImportReport {
     /// What became of it, and which of `order`'s forces it needed.
     #[must_use]
-    pub fn new(import: &Import, order: &Order) -> Self {
+    pub fn new(import: &FileImport, order: &OperatorOrder) -> Self {
         let (result, generation, findings, error): (_, _, &[SkrFinding], _) = match &import.outcome {
             ImportOutcome::Accepted { generation, warnings } => {
-                (ImportResult::Accepted, Some(*generation), warnings, None)
+                (ControlImportResult::Accepted, Some(*generation), warnings, None)
             }
             ImportOutcome::Unchanged { generation } => {
-                (ImportResult::Unchanged, Some(*generation), &[], None)
+                (ControlImportResult::Unchanged, Some(*generation), &[], None)
             }
-            ImportOutcome::Rejected { findings } => (ImportResult::Rejected, None, findings, None),
-            ImportOutcome::Failed { what } => (ImportResult::Failed, None, &[], Some(what.clone())),
+            ImportOutcome::Rejected { findings } => (ControlImportResult::Rejected, None, findings, None),
+            ImportOutcome::Failed { what } => (ControlImportResult::Failed, None, &[], Some(what.clone())),
         };
         let known =
             matches!(import.outcome, ImportOutcome::Accepted { .. } | ImportOutcome::Unchanged { .. });
@@ -341,7 +345,7 @@ impl ImportReport {
     /// True when it is in force, or would be.
     #[must_use]
     pub fn is_good(&self) -> bool {
-        matches!(self.result, ImportResult::Accepted | ImportResult::Unchanged)
+        matches!(self.result, ControlImportResult::Accepted | ControlImportResult::Unchanged)
     }
 }
 
@@ -400,7 +404,7 @@ pub struct RollbackReport {
 }
 
 impl RollbackReport {
-    fn new(rollback: &Rollback, order: &Order, now: Timestamp) -> Self {
+    fn new(rollback: &Rollback, order: &OperatorOrder, now: Timestamp) -> Self {
         Self {
             zone: rollback.zone.zone_label(),
             dry_run: order.dry_run,
@@ -474,7 +478,7 @@ pub enum CallError {
 }
 
 /// Asks the loader that listens on `socket`, and waits for its answer.
-pub fn call(socket: &Path, request: &Request) -> Result<Answer, CallError> {
+pub fn call(socket: &Path, request: &ControlRequest) -> Result<ControlAnswer, CallError> {
     let path = || socket.to_owned();
     let io = |source| CallError::Io { path: path(), source };
     let mut stream = UnixStream::connect(socket).map_err(|error| match error.kind() {
@@ -523,11 +527,14 @@ mod tests {
 
     #[test]
     fn requests_are_read_strictly() {
-        let read = |text: &str| serde_json::from_str::<Request>(text);
-        assert_eq!(read(r#"{"command":"status"}"#).unwrap(), Request::Status { zones: Vec::new() });
-        assert_eq!(read(r#"{"command":"reload"}"#).unwrap(), Request::Reload {});
+        let read = |text: &str| serde_json::from_str::<ControlRequest>(text);
+        assert_eq!(read(r#"{"command":"status"}"#).unwrap(), ControlRequest::Status { zones: Vec::new() });
+        assert_eq!(read(r#"{"command":"reload"}"#).unwrap(), ControlRequest::Reload {});
         let rollback = read(r#"{"command":"rollback","zone":"example.","to":3,"dry-run":true}"#).unwrap();
-        assert!(matches!(&rollback, Request::Rollback { to: Some(3), dry_run: true, reason: None, .. }));
+        assert!(matches!(
+            &rollback,
+            ControlRequest::Rollback { to: Some(3), dry_run: true, reason: None, .. }
+        ));
         assert!(rollback.is_privileged());
         for bad in [
             r#"{"command":"shutdown"}"#,
@@ -546,7 +553,7 @@ mod tests {
     fn nobody_there_is_told_from_nobody_allowed() {
         let dir = tempfile::tempdir().unwrap();
         let socket = dir.path().join("s");
-        let request = Request::Reload {};
+        let request = ControlRequest::Reload {};
         assert!(matches!(call(&socket, &request), Err(CallError::NoDaemon(_))));
         // What a killed loader leaves.
         drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());

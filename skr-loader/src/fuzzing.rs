@@ -2,7 +2,7 @@
 
 use keystore::dns::{Name, Rtype};
 
-use crate::ask::{self, Answer, AnswerFault, Kind, Reply};
+use crate::ask::{self, AnswerFault, AskedServer, RrsetAnswer, ServerReply};
 use crate::store::{history, revoked};
 
 /// Reads a reply to a question for `name` and `rtype` with this ID; `authoritative` tells whom it was put to.
@@ -12,12 +12,18 @@ pub fn answer(
     rtype: Rtype,
     id: u16,
     authoritative: bool,
-) -> Result<Answer, AnswerFault> {
-    ask::read(reply, name, rtype, id, if authoritative { Kind::Authoritative } else { Kind::Resolver })
+) -> Result<RrsetAnswer, AnswerFault> {
+    ask::read(
+        reply,
+        name,
+        rtype,
+        id,
+        if authoritative { AskedServer::Authoritative } else { AskedServer::Resolver },
+    )
 }
 
 /// Reads all records of a reply.
-pub fn reply(reply: &[u8], name: &Name, rtype: Rtype, id: u16) -> Result<Reply, AnswerFault> {
+pub fn reply(reply: &[u8], name: &Name, rtype: Rtype, id: u16) -> Result<ServerReply, AnswerFault> {
     ask::read_all(reply, name, rtype, id)
 }
 

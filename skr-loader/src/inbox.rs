@@ -40,12 +40,12 @@ use crate::files::{self, FileError, Fingerprint, NamedBy};
 use crate::operator;
 use dropped::FileOrigin;
 pub use dropped::{Dropped, InFile};
-use due::{Due, Kind};
+use due::{Likelihood, LookQueue};
 pub use pending::{Pending, PendingState};
 pub use signature::Paired;
 use unfinished::is_temp_name;
 use watch::Watch;
-pub use watch::{InboxEvent, OnEvent, Taken, WatchError, WatchState};
+pub use watch::{EventTaken, InboxEvent, OnEvent, WatchError, WatchState};
 
 /// Seconds that a file without closing line must not have changed, after its writer closed it.
 const SETTLE_CLOSED: u64 = 2;
@@ -82,7 +82,7 @@ pub struct Inbox {
     /// Why files are left: the ID of the check, and the text.
     reasons: HashMap<OsString, (CheckId, String)>,
     /// Files to look at in the next step.
-    due: Due,
+    due: LookQueue,
     claims: u64,
     overflowed: bool,
     /// Zones that a file may be of.
@@ -114,7 +114,7 @@ enum Seen {
 
 /// What became of looking at a file.
 #[derive(Debug)]
-pub enum Look {
+pub enum FileLook {
     /// It may be judged.
     Whole(Dropped),
     /// It has a temp name. Told once.
@@ -129,9 +129,9 @@ pub enum Look {
 
 /// What a step of the inbox found.
 #[derive(Debug, Default)]
-pub struct Looks {
+pub struct InboxStep {
     /// The files.
-    pub looks: Vec<Look>,
+    pub looks: Vec<FileLook>,
     /// What is due at once.
     pub more: More,
 }
@@ -176,7 +176,7 @@ impl Inbox {
             scan_error: None,
             files: HashMap::new(),
             reasons: HashMap::new(),
-            due: Due::default(),
+            due: LookQueue::default(),
             claims: 0,
             overflowed: false,
             zones: 1,
@@ -277,7 +277,7 @@ impl Inbox {
     }
 
     /// Looks at the files that are due at `now`.
-    pub fn look(&mut self, now: Timestamp) -> Looks {
+    pub fn look(&mut self, now: Timestamp) -> InboxStep {
         for (name, seen) in &self.files {
             let is_due = match seen {
                 Seen::Waiting { since, closed, settle, .. } => {
@@ -293,15 +293,17 @@ impl Inbox {
         }
         let (mut looks, mut files, mut unlikely, mut octets) = (Vec::new(), 0, 0, 0);
         while files < BATCH_FILES && octets < BATCH_OCTETS {
-            if files > unlikely && unlikely >= BATCH_UNLIKELY && self.due.next_kind() == Some(Kind::Unlikely)
+            if files > unlikely
+                && unlikely >= BATCH_UNLIKELY
+                && self.due.next_kind() == Some(Likelihood::Unlikely)
             {
                 break;
             }
             let Some((name, kind, closed)) = self.due.pop() else { break };
             files += 1;
-            unlikely += usize::from(kind == Kind::Unlikely);
+            unlikely += usize::from(kind == Likelihood::Unlikely);
             if let Some(look) = self.look_at(name, closed, now) {
-                if let Look::Whole(file) = &look {
+                if let FileLook::Whole(file) = &look {
                     octets += file.octets.len();
                 }
                 looks.push(look);
@@ -309,10 +311,10 @@ impl Inbox {
         }
         let more = match self.due.next_kind() {
             None => More::Nothing,
-            Some(Kind::Likely) => More::Files,
-            Some(Kind::Unlikely) => More::UnlikelyFiles,
+            Some(Likelihood::Likely) => More::Files,
+            Some(Likelihood::Unlikely) => More::UnlikelyFiles,
         };
-        Looks { looks, more }
+        InboxStep { looks, more }
     }
 
     /// Files that wait to be looked at or to become whole.
@@ -558,12 +560,12 @@ impl Inbox {
         Ok(())
     }
 
-    fn look_at(&mut self, name: OsString, closed: bool, now: Timestamp) -> Option<Look> {
+    fn look_at(&mut self, name: OsString, closed: bool, now: Timestamp) -> Option<FileLook> {
         let seen = self.files.get(&name).copied();
         if is_temp_name(&name) {
             let first = seen.is_none();
             self.files.insert(name.clone(), Seen::Ignored);
-            return first.then_some(Look::Ignored(name));
+            return first.then_some(FileLook::Ignored(name));
         }
         if let Some(signed) = operator::signed_name(&name) {
             // Read with the file that it is for, which may have waited for it.
@@ -571,7 +573,7 @@ impl Inbox {
                 self.due.add(&self.dir, signed, closed);
             }
             self.files.insert(name.clone(), Seen::Ignored);
-            return seen.is_none().then_some(Look::Ignored(name));
+            return seen.is_none().then_some(FileLook::Ignored(name));
         }
         let path = self.dir.join(&name);
         let print = match files::fingerprint(&path) {
@@ -595,17 +597,17 @@ impl Inbox {
             Err(FileError::Changing) => {
                 let waiting = Seen::Waiting { print, since: now, closed: false, settle: SETTLE_OPEN };
                 self.files.insert(name.clone(), waiting);
-                Some(Look::Unstable(name))
+                Some(FileLook::Unstable(name))
             }
             Err(error @ FileError::TooLarge { .. }) => {
                 self.set_left(&name, print, error.id(), error.to_string());
                 let file = Dropped::in_inbox(name, Vec::new(), print);
-                Some(Look::TooLarge(file, error))
+                Some(FileLook::TooLarge(file, error))
             }
             Err(error) if error.may_pass() => self.try_later(name, seen, error, now),
             Err(error) => {
                 self.set_left(&name, print, error.id(), error.to_string());
-                Some(Look::Refused(name, error))
+                Some(FileLook::Refused(name, error))
             }
         }
     }
@@ -617,7 +619,7 @@ impl Inbox {
         seen: Option<Seen>,
         error: FileError,
         now: Timestamp,
-    ) -> Option<Look> {
+    ) -> Option<FileLook> {
         let mut retry = match seen {
             Some(Seen::Unreadable(retry)) => retry,
             _ => Retry::new(BACKOFF),
@@ -629,7 +631,7 @@ impl Inbox {
             return None;
         }
         self.reasons.insert(name.clone(), (error.id(), error.to_string()));
-        Some(Look::Refused(name, error))
+        Some(FileLook::Refused(name, error))
     }
 
     /// A file that was read: judged now, or later when it may still grow.
@@ -640,13 +642,13 @@ impl Inbox {
         seen: Option<Seen>,
         closed: bool,
         now: Timestamp,
-    ) -> Option<Look> {
+    ) -> Option<FileLook> {
         // Behind one zone's closing line the next zone may follow: then its writer must be done.
         let done = self.zones <= 1 || closed || print.is_untouched_for(SETTLE_OPEN, now);
         let complete = done && is_complete(&file.octets);
         if complete && !self.watch.polls() {
             self.files.remove(&file.name);
-            return Some(Look::Whole(file));
+            return Some(FileLook::Whole(file));
         }
         let settle = if complete { self.poll_interval } else { settle(closed) };
         match seen {
@@ -657,7 +659,7 @@ impl Inbox {
                 let settle = settle.min(was_settle);
                 if now >= since && now.since(since) >= settle {
                     self.files.remove(&file.name);
-                    return Some(Look::Whole(file));
+                    return Some(FileLook::Whole(file));
                 }
                 if now < since {
                     self.files.insert(file.name, Seen::Waiting { print, since: now, closed, settle });
@@ -666,7 +668,7 @@ impl Inbox {
             }
             _ => {
                 self.files.insert(file.name.clone(), Seen::Waiting { print, since: now, closed, settle });
-                Some(Look::Unstable(file.name))
+                Some(FileLook::Unstable(file.name))
             }
         }
     }

@@ -29,8 +29,8 @@ use crate::checks::{self, overrule};
 use crate::store::Digest;
 use keystore::exchange::Coverage;
 
-pub use content::{Content, Part, Unread, split};
-pub use evidence::{Evidence, EvidenceError, Sources, Subject};
+pub use content::{FileContent, UnreadableSkr, ZonePart, split};
+pub use evidence::{Evidence, EvidenceError, EvidenceSubject, Sources};
 
 /// What the SKRs that the loader writes itself say that made them.
 const PROGRAM: &str = concat!("skr-loader ", env!("CARGO_PKG_VERSION"));
@@ -49,17 +49,17 @@ pub struct Candidate {
 
 impl Candidate {
     /// Reads the SKR of one zone, which its content names. `ours` gives the zone as the configuration writes it.
-    pub fn read(octets: &[u8], ours: impl FnOnce(&Name) -> Option<Name>) -> Result<Self, Unread> {
+    pub fn read(octets: &[u8], ours: impl FnOnce(&Name) -> Option<Name>) -> Result<Self, UnreadableSkr> {
         checks::parse(octets, ours)
             .map(|(zone, skr)| Self::new(zone, skr, octets))
-            .map_err(|(zone, finding)| Unread { zone, finding })
+            .map_err(|(zone, finding)| UnreadableSkr { zone, finding })
     }
 
     /// Reads an SKR that must be for `zone`, whatever its first record says.
-    pub fn read_of_zone(octets: &[u8], zone: &Name) -> Result<Self, Unread> {
+    pub fn read_of_zone(octets: &[u8], zone: &Name) -> Result<Self, UnreadableSkr> {
         match format::parse_skr(octets, zone) {
             Ok(skr) => Ok(Self::new(zone.clone(), skr, octets)),
-            Err(error) => Err(Unread { zone: Some(zone.clone()), finding: (&error).into() }),
+            Err(error) => Err(UnreadableSkr { zone: Some(zone.clone()), finding: (&error).into() }),
         }
     }
 
@@ -189,7 +189,7 @@ pub fn judge(
 /// needs what is at hand.
 pub fn judge_gathering(
     candidate: Candidate,
-    subject: Subject<'_>,
+    subject: EvidenceSubject<'_>,
     sources: &mut Sources,
     overrides: &Overrides<'_>,
     now: Timestamp,

@@ -59,20 +59,20 @@ use metrics::Metrics;
 use metrics::health::report::ZoneReports;
 use metrics::zones::Part;
 
-use crate::audit::{self, Audit, AuditEvent, Record};
+use crate::audit::{self, AuditEvent, AuditWriter, Record};
 use crate::deliver::Deliveries;
-use crate::inbox::{InFile, Inbox, InboxEvent, More, OnEvent, Polled, Taken};
+use crate::inbox::{EventTaken, InFile, Inbox, InboxEvent, More, OnEvent, Polled};
 use crate::parent_watch::ParentWatch;
 use crate::rejected::Rejected;
 use crate::report;
 use crate::service::ConfigurationState;
-use crate::standing::Standing;
-use crate::store::{Digest, InForce, OpenError, Store};
+use crate::standing::LoaderStatus;
+use crate::store::{Digest, InForce, Store, StoreOpenError};
 use clock::ClockGuard;
-use zone::{NotDurable, Zone};
+use zone::{LoaderZone, NotDurable};
 
 pub use acknowledge::{AcknowledgeError, Acknowledgement};
-pub use outcome::{Import, ImportOutcome};
+pub use outcome::{FileImport, ImportOutcome};
 pub use rollback::{Rollback, RollbackError};
 
 /// Events that wait to be fetched at most; more are replaced by one scan.
@@ -92,22 +92,22 @@ pub struct Loader {
     config: Config,
     metrics: Metrics,
     store: Store,
-    audit: Audit,
+    audit: AuditWriter,
     inbox: Inbox,
     rejected: Rejected,
-    zones: BTreeMap<Name, Zone>,
+    zones: BTreeMap<Name, LoaderZone>,
     deliveries: Deliveries,
     parent_watch: ParentWatch,
     handing_on: HandingOn,
-    key_files: key_files::KeyFiles,
+    key_files: key_files::KeyFileWatch,
     /// Rejected files that are yet to be moved.
-    aside: Vec<aside::Aside>,
+    aside: Vec<aside::RejectedInInbox>,
     messages: Receiver<Message>,
     control: Control,
     /// When it may change what is in force: always, but on one host of two.
     fence: Fence,
     /// How it stands, for other threads.
-    standing: Standing,
+    standing: LoaderStatus,
     clock: ClockGuard,
     /// When [`Loader::run`] began.
     started: Option<Timestamp>,
@@ -122,7 +122,7 @@ pub struct Loader {
     /// The last outcome of each zone that was read there, by the `zone` label.
     audit_tail: BTreeMap<String, Record>,
     /// What is to be told to who waits for imports.
-    ordered: Vec<Import>,
+    ordered: Vec<FileImport>,
     /// Parts of files of several zones that were rejected already, while the rest of their file waits for another try.
     rejected_parts: HashMap<InFile, HashSet<Digest>>,
     /// What is in force and not surely on disk.
@@ -175,7 +175,7 @@ struct Question(Box<Asked>);
 type Asked = dyn FnOnce(&mut Loader, Timestamp) + Send;
 
 /// Takes what comes of a question, once.
-pub type Reply<T> = Box<dyn FnOnce(T) + Send>;
+pub type AnswerCallback<T> = Box<dyn FnOnce(T) + Send>;
 
 impl std::fmt::Debug for Question {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -208,10 +208,10 @@ impl Control {
     /// or in a later step. `None` when the loader has ended, or is too busy.
     pub fn ask<T: Send + 'static>(
         &self,
-        what: impl FnOnce(&mut Loader, Timestamp, Reply<T>) + Send + 'static,
+        what: impl FnOnce(&mut Loader, Timestamp, AnswerCallback<T>) + Send + 'static,
     ) -> Option<T> {
         let (sender, answer) = sync_channel(1);
-        let reply: Reply<T> = Box::new(move |said| {
+        let reply: AnswerCallback<T> = Box::new(move |said| {
             // The thread that asked may have given up waiting.
             let _ = sender.send(said);
         });
@@ -229,7 +229,7 @@ impl Control {
     }
 
     /// Hands over a new configuration, and waits until it is in use or refused.
-    pub fn reload_and_wait(&self, config: Config) -> Option<Result<(), StartError>> {
+    pub fn reload_and_wait(&self, config: Config) -> Option<Result<(), LoaderStartError>> {
         self.ask(move |loader, now, reply| reply(loader.take_config(config, now)))
     }
 
@@ -242,9 +242,9 @@ impl Control {
 
 /// What one step did.
 #[derive(Debug, Default)]
-pub struct Step {
+pub struct LoaderStep {
     /// The files that were judged.
-    pub imports: Vec<Import>,
+    pub imports: Vec<FileImport>,
     /// More is due at once.
     pub more: bool,
     /// And that is nothing but files that do not look like an SKR.
@@ -254,10 +254,10 @@ pub struct Step {
 /// Why the loader cannot start, or cannot take a configuration.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum StartError {
+pub enum LoaderStartError {
     /// The state folder.
     #[error(transparent)]
-    Store(#[from] OpenError),
+    Store(#[from] StoreOpenError),
     /// The process is to end before it has begun.
     #[error("stopped while the accepted stores were read")]
     Stopped,
@@ -273,18 +273,22 @@ pub enum StartError {
 
 impl Loader {
     /// Locks the state folder and reads back what is in force. Nothing is watched before the first step.
-    pub fn new(config: Config, metrics: Metrics) -> Result<Self, StartError> {
+    pub fn new(config: Config, metrics: Metrics) -> Result<Self, LoaderStartError> {
         Self::new_unless(config, metrics, &Arc::default())
     }
 
-    /// The same, given up with [`StartError::Stopped`] when `stop` is set: the stores of many zones take seconds to read. Later it ends
+    /// The same, given up with [`LoaderStartError::Stopped`] when `stop` is set: the stores of many zones take seconds to read. Later it ends
     /// [`Self::run`] as [`Control::stop`] does, in the midst of a new configuration, too.
-    pub fn new_unless(config: Config, metrics: Metrics, stop: &Arc<AtomicBool>) -> Result<Self, StartError> {
+    pub fn new_unless(
+        config: Config,
+        metrics: Metrics,
+        stop: &Arc<AtomicBool>,
+    ) -> Result<Self, LoaderStartError> {
         Self::open(config, metrics, HandingOn::Here, stop)
     }
 
     /// The same for the order of one command: what it accepts is handed to the servers by the daemon that is started next.
-    pub fn for_order(config: Config, metrics: Metrics) -> Result<Self, StartError> {
+    pub fn for_order(config: Config, metrics: Metrics) -> Result<Self, LoaderStartError> {
         Self::open(config, metrics, HandingOn::ByTheNext, &Arc::default())
     }
 
@@ -293,17 +297,17 @@ impl Loader {
         metrics: Metrics,
         handing_on: HandingOn,
         stop: &Arc<AtomicBool>,
-    ) -> Result<Self, StartError> {
+    ) -> Result<Self, LoaderStartError> {
         let store = Store::open(&config.state_dir)?;
-        let audit = Audit::new(config.state_dir.join(audit::LOG));
+        let audit = AuditWriter::new(config.state_dir.join(audit::LOG));
         let (sender, messages) = sync_channel(QUEUE);
         let events = sender.clone();
         let on_event = OnEvent::new(move |event| match events.try_send(Message::Inbox(event)) {
-            Err(TrySendError::Full(_)) => Taken::Full,
-            Ok(()) | Err(TrySendError::Disconnected(_)) => Taken::Yes,
+            Err(TrySendError::Full(_)) => EventTaken::Full,
+            Ok(()) | Err(TrySendError::Disconnected(_)) => EventTaken::Yes,
         });
         let inbox = Inbox::new(&config.state_dir.join("inbox"), config.loader.rescan_interval, on_event);
-        let standing = Standing::default();
+        let standing = LoaderStatus::default();
         let mut loader = Self {
             fence: Fence::default(),
             rejected: Rejected::new(&config.state_dir.join("rejected")),
@@ -316,7 +320,7 @@ impl Loader {
             deliveries: Deliveries::new(&metrics),
             parent_watch: ParentWatch::new(metrics, standing.clone()),
             handing_on,
-            key_files: key_files::KeyFiles::default(),
+            key_files: key_files::KeyFileWatch::default(),
             aside: Vec::new(),
             messages,
             control: Control { messages: sender, stop: Arc::clone(stop) },
@@ -346,7 +350,7 @@ impl Loader {
         loader.open_audit_log();
         // Before the first step nobody knows the time; what could not be read is tried again then.
         if !loader.configure(config, Timestamp::EPOCH, stop) {
-            return Err(StartError::Stopped);
+            return Err(LoaderStartError::Stopped);
         }
         Ok(loader)
     }
@@ -359,7 +363,7 @@ impl Loader {
 
     /// How it stands, for other threads; it follows each step.
     #[must_use]
-    pub fn standing(&self) -> Standing {
+    pub fn standing(&self) -> LoaderStatus {
         self.standing.clone()
     }
 
@@ -376,17 +380,17 @@ impl Loader {
     }
 
     /// Takes a new configuration: zones that are new are read back, zones that are gone are let go.
-    pub fn reload(&mut self, config: Config, now: Timestamp) -> Result<(), StartError> {
+    pub fn reload(&mut self, config: Config, now: Timestamp) -> Result<(), LoaderStartError> {
         let stop = Arc::clone(&self.control.stop);
         if config.state_dir != self.config.state_dir {
             let (from, to) = (self.config.state_dir.clone(), config.state_dir);
-            return Err(StartError::StateDirChanged { from, to });
+            return Err(LoaderStartError::StateDirChanged { from, to });
         }
-        if self.configure(config, now, &stop) { Ok(()) } else { Err(StartError::Stopped) }
+        if self.configure(config, now, &stop) { Ok(()) } else { Err(LoaderStartError::Stopped) }
     }
 
     /// Runs until [`Control::stop`]; `on_import` hears of each judged file, after its commit.
-    pub fn run(&mut self, clock: impl Fn() -> Timestamp, mut on_import: impl FnMut(&Import)) {
+    pub fn run(&mut self, clock: impl Fn() -> Timestamp, mut on_import: impl FnMut(&FileImport)) {
         self.started = Some(clock());
         self.record(Record::new(clock(), AuditEvent::Started));
         while !self.is_stopping() {
@@ -422,12 +426,12 @@ impl Loader {
     }
 
     /// Does everything that is due at `now`, and returns; call it again at once when it says that there is more.
-    pub fn step(&mut self, now: Timestamp) -> Step {
+    pub fn step(&mut self, now: Timestamp) -> LoaderStep {
         for _ in 0..QUEUE {
             let Ok(message) = self.messages.try_recv() else { break };
             self.handle(message, now);
         }
-        let mut step = Step::default();
+        let mut step = LoaderStep::default();
         if !self.may_change() {
             self.fail_ordered_many(NO_LEASE);
             self.tell_standing(now);
@@ -488,7 +492,7 @@ impl Loader {
     }
 
     /// [`Self::reload`], told by the log and the metrics.
-    fn take_config(&mut self, config: Config, now: Timestamp) -> Result<(), StartError> {
+    fn take_config(&mut self, config: Config, now: Timestamp) -> Result<(), LoaderStartError> {
         let same_state = config.state_dir == self.config.state_dir;
         if same_state
             && (config.control_socket() != self.config.control_socket()
@@ -515,7 +519,7 @@ impl Loader {
     }
 
     /// Whoever waits for imports is told of this one at the end of the next step.
-    pub(crate) fn tell_later(&mut self, import: Import) {
+    pub(crate) fn tell_later(&mut self, import: FileImport) {
         self.ordered.push(import);
     }
 
@@ -542,12 +546,12 @@ impl Loader {
             let (config, name) = (zone.clone(), zone.name.clone());
             let report_due = Timestamp::EPOCH;
             let zone = match old.remove(&zone.name) {
-                Some(known) => Zone { config, report_due, ..known },
+                Some(known) => LoaderZone { config, report_due, ..known },
                 None => {
                     self.metrics.add_zone(&label, Part::Loader);
                     let held = self.read_zone(&zone.name, now);
                     report::last_import(&self.metrics, &label, self.audit_tail.get(&label));
-                    Zone { config, held, history_error: None, label, changed: 0, report_due }
+                    LoaderZone { config, held, history_error: None, label, changed: 0, report_due }
                 }
             };
             self.zones.insert(name, zone);
@@ -557,8 +561,9 @@ impl Loader {
             self.deliveries.forget(&zone.config.name);
         }
         if self.handing_on == HandingOn::Here {
-            let of_zone =
-                |(name, zone): (&Name, &Zone)| Some((name.clone(), Arc::new(zone.held.in_force()?.clone())));
+            let of_zone = |(name, zone): (&Name, &LoaderZone)| {
+                Some((name.clone(), Arc::new(zone.held.in_force()?.clone())))
+            };
             let all = self.zones.iter().filter(|_| !config.deliver.is_empty());
             self.deliveries.configure(&config, &all.filter_map(of_zone).collect());
             let all = self.zones.iter().filter(|_| ParentWatch::is_wanted(&config));

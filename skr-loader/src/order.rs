@@ -15,7 +15,7 @@ const MAX_REASON: usize = 500;
 
 /// An order of a person.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Order {
+pub struct OperatorOrder {
     /// The person that gave the order.
     pub who: User,
     /// The checks that are overruled; all of [`FORCEABLE`].
@@ -69,7 +69,7 @@ pub enum ReasonRule {
     Always,
 }
 
-impl Order {
+impl OperatorOrder {
     /// Checks an order; nothing needs a reason that is not carried out.
     pub fn new(
         who: User,
@@ -129,9 +129,15 @@ fn forceable(text: &str) -> Result<CheckId, OrderError> {
 mod tests {
     use super::*;
 
-    fn order(force: &[&str], reason: Option<&str>) -> Result<Order, OrderError> {
+    fn order(force: &[&str], reason: Option<&str>) -> Result<OperatorOrder, OrderError> {
         let force: Vec<String> = force.iter().map(|id| (*id).to_owned()).collect();
-        Order::new(User { uid: 7, name: None }, &force, reason, Execution::Real, ReasonRule::WhenForced)
+        OperatorOrder::new(
+            User { uid: 7, name: None },
+            &force,
+            reason,
+            Execution::Real,
+            ReasonRule::WhenForced,
+        )
     }
 
     #[test]

@@ -22,7 +22,7 @@ const ALL: Duration = Duration::from_secs(3);
 
 /// What the resolver says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Parent {
+pub enum ParentAnswer {
     /// The DS records of the zone at its parent; none = the parent does not say that the zone is signed.
     Records {
         /// Their RDATA.
@@ -34,7 +34,7 @@ pub enum Parent {
     NoAnswer(String),
 }
 
-impl Parent {
+impl ParentAnswer {
     /// True when a DS record is of `key`.
     #[must_use]
     pub fn vouches_for(&self, zone: &Name, key: &Dnskey) -> bool {
@@ -66,20 +66,20 @@ impl Parent {
 
 /// Asks, within the time of one look into the inbox.
 #[derive(Debug, Default)]
-pub struct Asker {
+pub struct ParentAsker {
     spent: Duration,
     silent: Option<String>,
 }
 
-impl Asker {
+impl ParentAsker {
     /// Asks `resolver` for the DS RRset of `zone`. One that was silent is not asked again.
-    pub fn ask(&mut self, resolver: SocketAddr, zone: &Name) -> Parent {
+    pub fn ask(&mut self, resolver: SocketAddr, zone: &Name) -> ParentAnswer {
         if let Some(why) = &self.silent {
-            return Parent::NoAnswer(why.clone());
+            return ParentAnswer::NoAnswer(why.clone());
         }
         let left = ALL.saturating_sub(self.spent);
         if left.is_zero() {
-            return Parent::NoAnswer(format!(
+            return ParentAnswer::NoAnswer(format!(
                 "{} seconds were used up by other zones; drop the SKR by itself",
                 ALL.as_secs()
             ));
@@ -88,14 +88,15 @@ impl Asker {
         let answer = Probe::of_resolver(resolver).ds(zone, started + ONE.min(left));
         self.spent += started.elapsed();
         let parent = match answer {
-            Ok((rrset, authentic)) => {
-                Parent::Records { ds: rrset.rdatas.iter().map(|rdata| rdata.to_vec()).collect(), authentic }
-            }
+            Ok((rrset, authentic)) => ParentAnswer::Records {
+                ds: rrset.rdatas.iter().map(|rdata| rdata.to_vec()).collect(),
+                authentic,
+            },
             Err(error) => {
                 if matches!(&error, ProofError::Ask(error) if error.is_silence()) {
                     self.silent = Some(error.to_string());
                 }
-                Parent::NoAnswer(error.to_string())
+                ParentAnswer::NoAnswer(error.to_string())
             }
         };
         tracing::info!(%zone, %resolver, "{}", parent.describe());

@@ -38,10 +38,10 @@ use keystore::dns::Name;
 use keystore::time::Timestamp;
 use metrics::Metrics;
 
-use crate::standing::Standing;
+use crate::standing::LoaderStatus;
 use crate::store::InForce;
 use resolver::ResolverNetwork;
-use zone::{Due, WatchedZone};
+use zone::{DueTime, WatchedZone};
 
 /// Zones that are worked on at once: each may wait some seconds for servers.
 const THREADS: usize = 4;
@@ -54,7 +54,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct ParentWatch {
     metrics: Metrics,
-    standing: Standing,
+    standing: LoaderStatus,
     running: Option<Running>,
 }
 
@@ -117,7 +117,7 @@ impl Settings {
 impl ParentWatch {
     /// Watches nothing yet. What is wrong goes to `standing`.
     #[must_use]
-    pub const fn new(metrics: Metrics, standing: Standing) -> Self {
+    pub const fn new(metrics: Metrics, standing: LoaderStatus) -> Self {
         Self { metrics, standing, running: None }
     }
 
@@ -158,7 +158,7 @@ impl ParentWatch {
             // A reload is no reason to look or to send anything sooner.
             if watched.take(in_force) {
                 queue.forget_due(zone);
-                queue.set_due(zone.clone(), Due::Now);
+                queue.set_due(zone.clone(), DueTime::Now);
             }
         }
         drop(queue);
@@ -200,7 +200,7 @@ impl Drop for ParentWatch {
 }
 
 impl Running {
-    fn start(settings: Settings, metrics: &Metrics, standing: &Standing) -> Self {
+    fn start(settings: Settings, metrics: &Metrics, standing: &LoaderStatus) -> Self {
         if let Err(error) = note::sweep(&settings.state_dir) {
             tracing::warn!(%error, "cannot remove unfinished notes of what parents were told");
         }
@@ -229,7 +229,7 @@ impl Shared {
     }
 
     /// Steps the zones that are due, until it is stopped.
-    fn work(&self, settings: &Settings, metrics: &Metrics, standing: &Standing) {
+    fn work(&self, settings: &Settings, metrics: &Metrics, standing: &LoaderStatus) {
         let network = ResolverNetwork::new(settings.resolver, &settings.parent);
         while let Some(mut zone) = self.next() {
             let place = zone::Place {
@@ -299,7 +299,7 @@ impl Queue {
     }
 
     /// Takes a zone back from its thread; false when it has left the configuration meanwhile.
-    fn take_back(&mut self, mut zone: WatchedZone, due: Due) -> bool {
+    fn take_back(&mut self, mut zone: WatchedZone, due: DueTime) -> bool {
         let name = zone.name().clone();
         self.at_work.remove(&name);
         self.after_pause.remove(&name);
@@ -307,24 +307,24 @@ impl Queue {
             None => self.put(zone, due),
             Some(None) => return false,
             Some(Some(in_force)) => {
-                let due = if zone.take(in_force) { Due::Now } else { due };
+                let due = if zone.take(in_force) { DueTime::Now } else { due };
                 self.put(zone, due);
             }
         }
         true
     }
 
-    fn put(&mut self, zone: WatchedZone, due: Due) {
+    fn put(&mut self, zone: WatchedZone, due: DueTime) {
         self.set_due(zone.name().clone(), due);
         self.zones.insert(zone.name().clone(), zone);
     }
 
-    fn set_due(&mut self, name: Name, due: Due) {
+    fn set_due(&mut self, name: Name, due: DueTime) {
         let at = match due {
-            Due::Now => Some(DueAt::Instant(Instant::now())),
-            Due::After(pause) => Some(DueAt::Instant(Instant::now() + pause)),
-            Due::At(time) => Some(DueAt::Clock(time)),
-            Due::Never => None,
+            DueTime::Now => Some(DueAt::Instant(Instant::now())),
+            DueTime::After(pause) => Some(DueAt::Instant(Instant::now() + pause)),
+            DueTime::At(time) => Some(DueAt::Clock(time)),
+            DueTime::Never => None,
         };
         match at {
             Some(DueAt::Clock(time)) => drop(self.by_clock.insert((time, name.clone()))),

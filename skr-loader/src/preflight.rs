@@ -27,7 +27,7 @@ use rustix::fs::Access;
 
 /// What a process is to do with the configuration: each needs something else of the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Work {
+pub enum HostTask {
     /// Take SKRs from the inbox, and hand them to servers.
     AcceptSkrs,
     /// Make ZSKs and requests.
@@ -54,13 +54,13 @@ impl fmt::Display for Finding {
 
 /// Looks at everything that a process which does all of `work` needs; `path` is the `PATH` that programs are looked for in.
 #[must_use]
-pub fn check(config: &Config, work: &[Work], path: Option<&OsStr>) -> Vec<Finding> {
+pub fn check(config: &Config, work: &[HostTask], path: Option<&OsStr>) -> Vec<Finding> {
     let mut host = Host { findings: Vec::new(), path };
     host.state_dir(config, work);
     host.zones(config, work);
     host.keys(config, work);
     host.tokens(config, work);
-    if work.contains(&Work::AcceptSkrs) {
+    if work.contains(&HostTask::AcceptSkrs) {
         host.targets(config);
         for (what, command) in [
             ("parent.on-ds-ready", &config.parent.on_ds_ready),
@@ -70,10 +70,10 @@ pub fn check(config: &Config, work: &[Work], path: Option<&OsStr>) -> Vec<Findin
             host.program(what, command.first());
         }
     }
-    if work.contains(&Work::MakeRequests) && config.ksr.enabled {
+    if work.contains(&HostTask::MakeRequests) && config.ksr.enabled {
         host.program("ksr.on-request", config.ksr.on_request.first());
     }
-    if work.contains(&Work::ServeZones) {
+    if work.contains(&HostTask::ServeZones) {
         host.program("signer.review", config.signer.as_ref().and_then(|signer| signer.review.first()));
         host.addresses(config);
         host.transfers(config);
@@ -101,7 +101,7 @@ fn web_config(config: &Config) -> Vec<Finding> {
 /// Checks the host, prints every finding and a verdict; true when there is no error.
 pub fn report(
     config: &Config,
-    work: &[Work],
+    work: &[HostTask],
     file: &Path,
     out: &mut impl std::io::Write,
 ) -> std::io::Result<bool> {
@@ -137,9 +137,9 @@ impl Host<'_> {
         self.findings.push(Finding { severity: PolicySeverity::Warning, what });
     }
 
-    fn state_dir(&mut self, config: &Config, work: &[Work]) {
+    fn state_dir(&mut self, config: &Config, work: &[HostTask]) {
         let dir = &config.state_dir;
-        if work.contains(&Work::AcceptSkrs) {
+        if work.contains(&HostTask::AcceptSkrs) {
             self.control_socket(config);
         }
         if !dir.exists() {
@@ -155,8 +155,9 @@ impl Host<'_> {
             return;
         }
         self.writable("state-dir", dir);
-        let loader = ["inbox", "accepted", "rejected"].map(|name| (name, work.contains(&Work::AcceptSkrs)));
-        let timer = [("outbox", work.contains(&Work::MakeRequests))];
+        let loader =
+            ["inbox", "accepted", "rejected"].map(|name| (name, work.contains(&HostTask::AcceptSkrs)));
+        let timer = [("outbox", work.contains(&HostTask::MakeRequests))];
         for (name, ours) in loader.into_iter().chain(timer) {
             let folder = dir.join(name);
             if !folder.exists() {
@@ -185,12 +186,12 @@ impl Host<'_> {
         }
     }
 
-    fn zones(&mut self, config: &Config, work: &[Work]) {
+    fn zones(&mut self, config: &Config, work: &[HostTask]) {
         let mut seen: BTreeSet<&Path> = BTreeSet::new();
         for zone in &config.zones {
             let name = &zone.name;
             if let Some(file) = &zone.file
-                && work.contains(&Work::ServeZones)
+                && work.contains(&HostTask::ServeZones)
                 && config.signer.is_some()
             {
                 match fs::metadata(file) {
@@ -220,7 +221,7 @@ impl Host<'_> {
             }
             let shown = dir.display();
             if !dir.exists() {
-                if work.contains(&Work::MakeRequests) && dir.starts_with(&config.state_dir) {
+                if work.contains(&HostTask::MakeRequests) && dir.starts_with(&config.state_dir) {
                     self.warning(format!("key-directory {shown} is not there yet, and will be made"));
                 } else {
                     self.error(format!(
@@ -232,7 +233,7 @@ impl Host<'_> {
             if let Err(error) = fs::read_dir(dir) {
                 self.error(format!("zone {name}: key-directory {shown} cannot be listed: {error}"));
             }
-            if work.contains(&Work::MakeRequests) {
+            if work.contains(&HostTask::MakeRequests) {
                 self.writable("key-directory", dir);
             } else {
                 self.private("key-directory", dir);
@@ -380,7 +381,7 @@ mod tests {
     use super::*;
     use crate::testing::StateDir;
 
-    const ALL: &[Work] = &[Work::AcceptSkrs, Work::MakeRequests, Work::ServeZones];
+    const ALL: &[HostTask] = &[HostTask::AcceptSkrs, HostTask::MakeRequests, HostTask::ServeZones];
 
     fn mode(path: &Path, mode: u32) {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
@@ -411,12 +412,12 @@ mod tests {
         config.signer =
             Some(SignerConfig { listen: vec!["127.0.0.1:5353".parse().unwrap()], ..SignerConfig::default() });
         config.metrics = Some(MetricsConfig::at("127.0.0.1:9753".parse().unwrap()));
-        for work in [&[Work::AcceptSkrs][..], &[Work::MakeRequests], ALL] {
+        for work in [&[HostTask::AcceptSkrs][..], &[HostTask::MakeRequests], ALL] {
             let path = OsStr::new("/usr/bin:/bin");
             assert_eq!(check(&config, work, Some(path)), [], "{work:?}");
         }
         let mut out = Vec::new();
-        assert!(report(&config, &[Work::AcceptSkrs], Path::new("c.toml"), &mut out).unwrap());
+        assert!(report(&config, &[HostTask::AcceptSkrs], Path::new("c.toml"), &mut out).unwrap());
         assert_eq!(out, b"c.toml: 1 zones, no errors, 0 warnings\n");
     }
 
@@ -447,7 +448,7 @@ mod tests {
             ..SignerConfig::default()
         });
         config.metrics = Some(MetricsConfig::at("127.0.0.1:9753".parse().unwrap()));
-        let found = |work: &[Work]| -> Vec<String> {
+        let found = |work: &[HostTask]| -> Vec<String> {
             check(&config, work, Some(OsStr::new("/usr/bin:/bin"))).iter().map(ToString::to_string).collect()
         };
         let world = |name: &str| (name.to_owned(), "can be written by everyone (mode 0777)");
@@ -485,10 +486,13 @@ mod tests {
         // Each process is told of what it needs.
         let lines = |work, part: &str| found(&[work]).iter().filter(|l| l.contains(part)).count();
         assert_eq!(
-            (lines(Work::MakeRequests, "deliver target"), lines(Work::AcceptSkrs, "deliver target")),
+            (lines(HostTask::MakeRequests, "deliver target"), lines(HostTask::AcceptSkrs, "deliver target")),
             (0, 6)
         );
-        assert_eq!((lines(Work::MakeRequests, "on-request"), lines(Work::AcceptSkrs, "on-request")), (1, 0));
+        assert_eq!(
+            (lines(HostTask::MakeRequests, "on-request"), lines(HostTask::AcceptSkrs, "on-request")),
+            (1, 0)
+        );
     }
 
     #[test]
@@ -499,9 +503,10 @@ mod tests {
 
         let state = StateDir::new();
         let config = state.config();
-        let found =
-            |work: &[Work]| check(&config, work, None).iter().map(ToString::to_string).collect::<Vec<_>>();
-        let works = [&[Work::AcceptSkrs][..], &[Work::MakeRequests], ALL];
+        let found = |work: &[HostTask]| {
+            check(&config, work, None).iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let works = [&[HostTask::AcceptSkrs][..], &[HostTask::MakeRequests], ALL];
         assert!(works.iter().all(|work| found(work).is_empty()));
         let private = keystore::keys::files::find(&state.path("keys"), &crate::testing::zone()).unwrap();
         let private = private.keys[0].private_path();
@@ -522,7 +527,7 @@ mod tests {
             fs::remove_file(state.path("keys").join(format!("{}.{suffix}", ksk.base_name()))).unwrap();
         }
         fs::write(&private, "no key").unwrap();
-        let told = found(&[Work::MakeRequests]);
+        let told = found(&[HostTask::MakeRequests]);
         assert!(told.len() == 1 && told[0].starts_with("warning: ") && told[0].contains(":1: "), "{told:?}");
     }
 
@@ -531,14 +536,14 @@ mod tests {
         let state = StateDir::new();
         let mut config = state.config();
         config.state_dir = state.path("later");
-        let found = check(&config, &[Work::AcceptSkrs], None);
+        let found = check(&config, &[HostTask::AcceptSkrs], None);
         assert!(found.len() == 1 && found[0].severity == PolicySeverity::Warning, "{found:?}");
         if rustix::process::geteuid().is_root() {
             eprintln!("SKIPPED in part: root can write everywhere");
             return;
         }
         config.state_dir = "/".into();
-        let found = check(&config, &[Work::AcceptSkrs], None);
+        let found = check(&config, &[HostTask::AcceptSkrs], None);
         assert!(found[0].what.contains("state-dir / cannot be written by this user"), "{found:?}");
     }
 }

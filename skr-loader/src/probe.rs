@@ -6,7 +6,7 @@ mod tests;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use crate::ask::{Answer, AnswerFault, AskError, Asker, Rcode};
+use crate::ask::{AnswerFault, AskError, Asker, Rcode, RrsetAnswer};
 use keystore::dns::rrsig;
 use keystore::dns::{Name, Rrset, Rtype};
 use keystore::exchange::Bundle;
@@ -24,7 +24,7 @@ const EXPIRED: &str = "it has expired, or is not valid yet";
 
 /// What a server was proven to serve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Served {
+pub enum ServedProof {
     /// The RRsets of the bundle with its very signatures.
     Exactly,
     /// The RRsets of the bundle with older signatures of the same keys, due for renewal then: named keeps those that it has until
@@ -144,10 +144,10 @@ impl Probe {
         bundle: &Bundle,
         refresh: u64,
         now: Timestamp,
-    ) -> Result<Served, ProofError> {
+    ) -> Result<ServedProof, ProofError> {
         let keys: Vec<Dnskey> = bundle.keys().collect();
         let until = Instant::now() + WHOLE_PROOF;
-        let mut served_is = Served::Exactly;
+        let mut served_is = ServedProof::Exactly;
         for (rtype, rrset) in [
             (Rtype::DNSKEY, Some(&*bundle.dnskey)),
             (Rtype::CDNSKEY, bundle.cdnskey.as_deref()),
@@ -177,8 +177,8 @@ impl Probe {
                 match due {
                     Some(due) if now < due.plus(GRACE.min(refresh / 2)) => {
                         served_is = match served_is {
-                            Served::Still(other) => Served::Still(other.min(due)),
-                            Served::Exactly => Served::Still(due),
+                            ServedProof::Still(other) => ServedProof::Still(other.min(due)),
+                            ServedProof::Exactly => ServedProof::Still(due),
                         }
                     }
                     _ => {
@@ -198,7 +198,12 @@ impl Probe {
 }
 
 /// Each signature must verify with the key it names and be valid now, and there must be one.
-fn check_signatures(answer: &Answer, zone: &Name, keys: &[Dnskey], now: Timestamp) -> Result<(), ProofError> {
+fn check_signatures(
+    answer: &RrsetAnswer,
+    zone: &Name,
+    keys: &[Dnskey],
+    now: Timestamp,
+) -> Result<(), ProofError> {
     let rtype = answer.rrset.rtype;
     let mut seen = Err(ProofError::NotValid { rtype, what: "it has none", expired: false });
     for signature in answer.signatures.iter().take(MAX_SIGNATURES) {

@@ -43,21 +43,21 @@ pub struct Rejected {
     dir: PathBuf,
     /// Where the search for a free name begins.
     number: u64,
-    limits: Limits,
+    limits: RejectedLimits,
     /// What we have put there, the oldest first; `None` = not listed yet.
     kept: Option<VecDeque<Kept>>,
 }
 
 /// How much is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct RejectedLimits {
     /// Files, each with its reason.
     pub files: usize,
     /// Octets of disk.
     pub octets: u64,
 }
 
-impl From<&LoaderConfig> for Limits {
+impl From<&LoaderConfig> for RejectedLimits {
     fn from(config: &LoaderConfig) -> Self {
         let files = usize::try_from(config.rejected_max_files).unwrap_or(usize::MAX);
         Self { files, octets: config.rejected_max_octets.into() }
@@ -74,7 +74,7 @@ struct Kept {
 
 /// What [`Rejected::prune`] did.
 #[derive(Debug, Default)]
-pub struct Pruned {
+pub struct PrunedFiles {
     /// The files that were removed, without their reasons.
     pub removed: Vec<PathBuf>,
     /// Files that are kept.
@@ -91,7 +91,7 @@ impl Rejected {
     }
 
     /// Sets how much is kept, from the next [`Rejected::prune`] on.
-    pub const fn set_limits(&mut self, limits: Limits) {
+    pub const fn set_limits(&mut self, limits: RejectedLimits) {
         self.limits = limits;
     }
 
@@ -104,14 +104,14 @@ impl Rejected {
     }
 
     /// Removes the oldest while there are too many; never the newest, and nothing that is not a reason of ours with its file.
-    pub fn prune(&mut self) -> io::Result<Pruned> {
+    pub fn prune(&mut self) -> io::Result<PrunedFiles> {
         own_folder(&self.dir)?;
         let kept = match &mut self.kept {
             Some(kept) => kept,
             none => none.insert(list(&self.dir)?),
         };
         let mut octets: u64 = kept.iter().map(|k| k.octets).sum();
-        let mut pruned = Pruned::default();
+        let mut pruned = PrunedFiles::default();
         while kept.len() > 1 && (kept.len() > self.limits.files || octets > self.limits.octets) {
             let Some(oldest) = kept.pop_front() else { break };
             octets = octets.saturating_sub(oldest.octets);
@@ -328,7 +328,7 @@ mod tests {
     }
 
     /// A folder with files of ours, `size` octets each, and its limits.
-    fn folder(names: &[&str], size: usize, limits: Limits) -> (tempfile::TempDir, Rejected) {
+    fn folder(names: &[&str], size: usize, limits: RejectedLimits) -> (tempfile::TempDir, Rejected) {
         let dir = tempfile::tempdir().unwrap();
         let mut rejected = Rejected::new(dir.path());
         rejected.set_limits(limits);
@@ -355,7 +355,7 @@ mod tests {
 
     #[test]
     fn the_oldest_go_first_and_the_newest_never() {
-        let limits = |files, octets| Limits { files, octets };
+        let limits = |files, octets| RejectedLimits { files, octets };
         // By age, whatever the names are; what is at the limit stays.
         for (limits, want) in [
             (limits(3, u64::MAX), &["z", "m", "a"][..]),
@@ -378,7 +378,7 @@ mod tests {
 
     #[test]
     fn what_is_placed_later_counts() {
-        let (dir, mut rejected) = folder(&["a"], 10, Limits { files: 2, octets: u64::MAX });
+        let (dir, mut rejected) = folder(&["a"], 10, RejectedLimits { files: 2, octets: u64::MAX });
         assert_eq!(rejected.prune().unwrap().kept, 1);
         for name in ["b", "c"] {
             put(dir.path(), name, 10, 9);
@@ -397,7 +397,7 @@ mod tests {
 
     #[test]
     fn what_is_not_ours_stays() {
-        let limits = Limits { files: 1, octets: u64::MAX };
+        let limits = RejectedLimits { files: 1, octets: u64::MAX };
         let (dir, mut rejected) = folder(&["old", "new"], 10, limits);
         let at = |name: &str| dir.path().join(name);
         fs::write(at("notes.txt"), "mine").unwrap();

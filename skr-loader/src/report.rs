@@ -113,7 +113,7 @@ pub fn file(metrics: &Metrics, outcome: &str) {
 }
 
 /// How many rejected files are kept, and were removed.
-pub fn pruned(metrics: &Metrics, pruned: &crate::rejected::Pruned) {
+pub fn pruned(metrics: &Metrics, pruned: &crate::rejected::PrunedFiles) {
     metrics.rejected_files.set(count(pruned.kept));
     metrics.rejected_removed_total.inc_by(pruned.removed.len() as u64);
 }

@@ -22,7 +22,7 @@ const UNREAD: &str = "the file cannot be read, and is tried again; `skr-loader r
 
 /// Shared by the loader and whoever asks. Clones see the same values.
 #[derive(Debug, Clone, Default)]
-pub struct Standing {
+pub struct LoaderStatus {
     values: Arc<Mutex<Values>>,
     revision: Revision,
 }
@@ -50,7 +50,7 @@ pub(crate) struct LoopState {
     pub audit_error: Option<String>,
     /// The clock stands before the last lines of the audit log.
     pub clock_is_behind: bool,
-    /// Since when; kept by [`Standing::set_loop`].
+    /// Since when; kept by [`LoaderStatus::set_loop`].
     pub clock_since: Option<Timestamp>,
     /// What is to be said of zones, by their label.
     pub zones: Arc<ZoneReports>,
@@ -69,7 +69,7 @@ impl LoopState {
     }
 }
 
-impl Standing {
+impl LoaderStatus {
     /// The report of this loader at `now`.
     #[must_use]
     pub fn report(&self, now: Timestamp) -> OwnReport {

@@ -63,11 +63,11 @@ pub struct InForce {
 
 /// What a look at the store of a zone found.
 #[derive(Debug)]
-pub enum Stored {
+pub enum StoreRead {
     /// It was read.
     Read {
         /// What it holds.
-        state: ZoneState,
+        state: AcceptedState,
         /// What is damaged in it: that does not pass by itself, and the next good SKR repairs it.
         damage: Option<StoreError>,
     },
@@ -80,7 +80,7 @@ pub enum Stored {
     },
 }
 
-impl Stored {
+impl StoreRead {
     /// The generation in force; `None` = nothing was ever accepted, or what was is damaged or was not read.
     #[must_use]
     pub const fn in_force(&self) -> Option<&InForce> {
@@ -102,7 +102,7 @@ impl Stored {
 
 /// What the store holds for one zone.
 #[derive(Debug, Clone, Default)]
-pub struct ZoneState {
+pub struct AcceptedState {
     /// The generation in force; `None` = nothing was ever accepted, or what was is damaged.
     pub in_force: Option<InForce>,
     /// The generation, up to the one in force, that was dropped as (or is kept in) a file of this digest.
@@ -114,7 +114,7 @@ pub struct ZoneState {
 /// Why a loader cannot start on a state folder.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum OpenError {
+pub enum StoreOpenError {
     /// Error of the system call that failed.
     #[error("{path}: {source}", path = path.display())]
     Io {
@@ -164,7 +164,7 @@ pub enum OpenError {
     },
 }
 
-impl OpenError {
+impl StoreOpenError {
     /// What the system's word means on this state folder.
     fn of(state_dir: &Path, path: PathBuf, source: io::Error) -> Self {
         match source.kind() {
@@ -201,17 +201,17 @@ impl Store {
     ///
     /// The lock lies in `accepted/`, which nobody but the loader may write to: in the state folder the user of the request timer could put
     /// a file of its name first.
-    pub fn open(state_dir: &Path) -> Result<Self, OpenError> {
+    pub fn open(state_dir: &Path) -> Result<Self, StoreOpenError> {
         let at = |path: &Path| {
             let path = path.to_owned();
-            move |source| OpenError::of(state_dir, path, source)
+            move |source| StoreOpenError::of(state_dir, path, source)
         };
         durable::create_dir_durable(state_dir, FOLDER_MODE).map_err(at(state_dir))?;
         let accepted = state_dir.join("accepted");
         durable::create_dir_durable(&accepted, FOLDER_MODE).map_err(at(&accepted))?;
         open::own_folder(&accepted).map_err(|error| match error {
             open::OpenError::Io(source) => at(&accepted)(source),
-            source => OpenError::Foreign { path: accepted.clone(), source },
+            source => StoreOpenError::Foreign { path: accepted.clone(), source },
         })?;
         let lock = take_lock(state_dir, &accepted.join(LOCK))?;
         for (name, mode) in [("rejected", 0o750), ("inbox", 0o770)] {
@@ -242,7 +242,7 @@ impl Store {
     ///
     /// A damaged store is an error beside the state: the loader goes on, and the next good SKR repairs it.
     #[must_use]
-    pub fn load(&self, zone: &Name) -> Stored {
+    pub fn load(&self, zone: &Name) -> StoreRead {
         let stored = read(&self.accepted(), zone, true);
         if let Some(in_force) = stored.in_force() {
             self.note_revoked(zone, in_force);
@@ -273,7 +273,7 @@ impl Store {
     pub fn commit(
         &self,
         zone: &Name,
-        state: &mut ZoneState,
+        state: &mut AcceptedState,
         octets: &[u8],
         received: Option<&[u8]>,
     ) -> Result<u64, CommitError> {
@@ -297,8 +297,8 @@ impl Store {
             Err(error) => error,
         };
         match self.load(zone) {
-            Stored::Read { state: found, damage: None } => *state = found,
-            Stored::Read { damage: Some(unread), .. } | Stored::Unread { error: unread, .. } => {
+            StoreRead::Read { state: found, damage: None } => *state = found,
+            StoreRead::Read { damage: Some(unread), .. } | StoreRead::Unread { error: unread, .. } => {
                 // Nobody knows which generation the disk names now, so this number is not given out before it is read.
                 state.next = generation.saturating_add(1);
                 return Err(CommitError::Unread { failed, unread });
@@ -329,7 +329,7 @@ impl Store {
 
     /// The number that the next generation of `zone` will have.
     #[must_use]
-    pub fn next_number(&self, zone: &Name, state: &ZoneState) -> u64 {
+    pub fn next_number(&self, zone: &Name, state: &AcceptedState) -> u64 {
         free_number(&zone_dir(&self.accepted(), zone), state.next)
     }
 
@@ -363,17 +363,17 @@ const LOCK: &str = ".skr-loader.lock";
 const OLD_LOCK: &str = "skr-loader.lock";
 
 /// Takes the lock at `path`. A loader of an older version holds a lock in the state folder; one that nobody holds is removed, if it is ours.
-fn take_lock(state_dir: &Path, path: &Path) -> Result<LockFile, OpenError> {
+fn take_lock(state_dir: &Path, path: &Path) -> Result<LockFile, StoreOpenError> {
     let held = |path: PathBuf, holder: Option<u32>| {
         let holder = holder.map_or_else(String::new, |pid| format!(" (process {pid})"));
-        OpenError::Locked { path, holder }
+        StoreOpenError::Locked { path, holder }
     };
     let lock = LockFile::take(path).map_err(|error| match error {
         LockError::File { path, source: open::OpenError::Io(source) } => {
-            OpenError::of(state_dir, path, source)
+            StoreOpenError::of(state_dir, path, source)
         }
         LockError::Held { path, holder } => held(path, holder),
-        other => OpenError::Lock(other),
+        other => StoreOpenError::Lock(other),
     })?;
     let old = state_dir.join(OLD_LOCK);
     if old.symlink_metadata().is_ok() {
@@ -448,7 +448,7 @@ pub enum CommitError {
 
 /// Reads what `accepted/` holds for `zone`, and changes nothing there.
 #[must_use]
-pub fn peek(accepted: &Path, zone: &Name) -> Stored {
+pub fn peek(accepted: &Path, zone: &Name) -> StoreRead {
     read(accepted, zone, false)
 }
 
@@ -460,33 +460,36 @@ pub(crate) fn may_pass(error: &StoreError) -> bool {
     }
 }
 
-fn read(accepted: &Path, zone: &Name, tidy: bool) -> Stored {
+fn read(accepted: &Path, zone: &Name, tidy: bool) -> StoreRead {
     let dir = zone_dir(accepted, zone);
     match fs::metadata(&dir) {
         // The loader has made `accepted` at its start: where that is gone, too, a file system is not mounted.
         Err(error) if error.kind() == io::ErrorKind::NotFound && (!tidy || accepted.is_dir()) => {
-            return Stored::Read { state: ZoneState { next: 1, ..ZoneState::default() }, damage: None };
+            return StoreRead::Read {
+                state: AcceptedState { next: 1, ..AcceptedState::default() },
+                damage: None,
+            };
         }
         // Not "nothing was accepted yet": it may be there, and not be seen just now.
         Err(source) => {
-            return Stored::Unread { in_force: None, error: StoreError::Io { path: dir, source } };
+            return StoreRead::Unread { in_force: None, error: StoreError::Io { path: dir, source } };
         }
         Ok(_) => {}
     }
     let (in_force, damage) = match in_force(accepted, zone) {
         Ok(in_force) => (in_force, None),
-        Err(error) if may_pass(&error) => return Stored::Unread { in_force: None, error },
+        Err(error) if may_pass(&error) => return StoreRead::Unread { in_force: None, error },
         Err(error) => (None, Some(error)),
     };
-    let mut state = ZoneState { in_force, ..ZoneState::default() };
+    let mut state = AcceptedState { in_force, ..AcceptedState::default() };
     match scan(&dir, &mut state, tidy) {
         Ok(()) => {
             // Each of them was in force once, or its first import never ended; nobody can tell which one is.
             let is_lost = damage.is_none() && state.in_force.is_none() && state.next > 1;
             let lost = || StoreError::Damaged { path: dir.join(store::CURRENT), what: CURRENT_LOST };
-            Stored::Read { state, damage: damage.or_else(|| is_lost.then(lost)) }
+            StoreRead::Read { state, damage: damage.or_else(|| is_lost.then(lost)) }
         }
-        Err(error) => Stored::Unread { in_force: state.in_force, error },
+        Err(error) => StoreRead::Unread { in_force: state.in_force, error },
     }
 }
 
@@ -494,7 +497,7 @@ const CURRENT_LOST: &str = "it is not there, and generations are: nobody can say
 
 /// A generation that is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Kept {
+pub struct KeptGeneration {
     /// Its number.
     pub generation: u64,
     /// SHA-256 of `<generation>.skr`.
@@ -503,15 +506,15 @@ pub struct Kept {
 
 /// The generations of `zone` that are kept and read, up to `in_force` (all when it is not known), oldest first.
 #[must_use]
-pub fn kept(accepted: &Path, zone: &Name, in_force: Option<u64>) -> Vec<Kept> {
+pub fn kept(accepted: &Path, zone: &Name, in_force: Option<u64>) -> Vec<KeptGeneration> {
     let entries = fs::read_dir(zone_dir(accepted, zone)).into_iter().flatten().flatten();
     let of = |path: PathBuf| {
         let generation = generation_of(&path).filter(|n| in_force.is_none_or(|last| *n <= last))?;
         path.extension().filter(|e| *e == "skr")?;
         let file = files::read(&path, NamedBy::Dropper, store::MAX_SKR_OCTETS).ok()?;
-        Some(Kept { generation, digest: digest(&file.octets) })
+        Some(KeptGeneration { generation, digest: digest(&file.octets) })
     };
-    let mut kept: Vec<Kept> = entries.filter_map(|entry| of(entry.path())).collect();
+    let mut kept: Vec<KeptGeneration> = entries.filter_map(|entry| of(entry.path())).collect();
     kept.sort_by_key(|k| k.generation);
     kept
 }
@@ -547,7 +550,7 @@ fn in_force(accepted: &Path, zone: &Name) -> Result<Option<InForce>, StoreError>
 }
 
 /// Collects the known digests and the next number; tidies up when asked to.
-fn scan(dir: &Path, state: &mut ZoneState, tidy: bool) -> Result<(), StoreError> {
+fn scan(dir: &Path, state: &mut AcceptedState, tidy: bool) -> Result<(), StoreError> {
     let io = |source| StoreError::Io { path: dir.to_owned(), source };
     if tidy {
         durable::sweep_temps(dir).map_err(io)?;

@@ -15,7 +15,7 @@ use std::time::Duration;
 use common::{Bench, end_traced, skr, wait_for};
 use keystore::time::Timestamp;
 use offline_ksk_skr_loader::audit;
-use offline_ksk_skr_loader::control::{Answer, Request, call};
+use offline_ksk_skr_loader::control::{ControlAnswer, ControlRequest, call};
 
 /// A file that is rejected.
 const BAD: &str = "garbage\n;; SignedKeyResponse 1.0 generated\n";
@@ -106,8 +106,8 @@ fn point(calls: &str, fault: &str, n: usize) -> bool {
 /// What the loader says over its socket is what lies on disk, in number and in content. A loader without its socket says so.
 fn the_running_loader_knows_what_is_in_force(bench: &Bench, at: &str) {
     let socket = bench.path("state/skr-loader.sock");
-    let ask = || match call(&socket, &Request::Status { zones: Vec::new() }) {
-        Ok(Answer::Status(status)) => Some(status.zones[0].generation),
+    let ask = || match call(&socket, &ControlRequest::Status { zones: Vec::new() }) {
+        Ok(ControlAnswer::Status(status)) => Some(status.zones[0].generation),
         _ => None,
     };
     let agrees = || ask().is_some_and(|told| bench.current().is_some_and(|c| c.generation == told));

@@ -17,7 +17,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// that it is done finds it so.
 #[test]
 fn a_rollback_is_whole_or_void_after_kill_9_at_any_moment() {
-    use offline_ksk_skr_loader::control::{Answer, Request, call};
+    use offline_ksk_skr_loader::control::{ControlAnswer, ControlRequest, call};
     let bench = Bench::new();
     let now: Timestamp = keystore::clock::now();
     let skrs = [skr(0, now), skr(1, now)];
@@ -34,12 +34,12 @@ fn a_rollback_is_whole_or_void_after_kill_9_at_any_moment() {
     let (mut told, mut cut) = (0, 0);
     for round in 0..ROUNDS {
         let daemon = bench.start();
-        let answers = || call(&socket, &Request::Status { zones: Vec::new() }).is_ok();
+        let answers = || call(&socket, &ControlRequest::Status { zones: Vec::new() }).is_ok();
         assert!(wait_for(LIMIT, answers), "{}", bench.log());
         let before = bench.current().unwrap();
         // To the one that is not in force.
         let to = if before.octets == skrs[0].as_bytes() { 2 } else { 1 };
-        let request = Request::Rollback {
+        let request = ControlRequest::Rollback {
             zone: "example.".to_owned(),
             to: Some(to),
             force: Vec::new(),
@@ -69,7 +69,7 @@ fn a_rollback_is_whole_or_void_after_kill_9_at_any_moment() {
             cut += 1;
         }
         match answer {
-            Ok(Answer::RolledBack(report)) => {
+            Ok(ControlAnswer::RolledBack(report)) => {
                 told += 1;
                 assert_eq!((report.generation, content as u64 + 1), (after.generation, to));
             }
@@ -80,7 +80,7 @@ fn a_rollback_is_whole_or_void_after_kill_9_at_any_moment() {
     println!("{ROUNDS} kills: {cut} before the rollback was done, {told} after it was answered");
     assert!(told > 0);
     let daemon = bench.start();
-    let answers = || call(&socket, &Request::Status { zones: Vec::new() }).is_ok();
+    let answers = || call(&socket, &ControlRequest::Status { zones: Vec::new() }).is_ok();
     assert!(wait_for(LIMIT, answers), "{}", bench.log());
     daemon.kill();
     let generation = bench.current().unwrap().generation;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use common::{Bench, ZONE, skr, wait_for};
 use metrics::health::Health;
-use offline_ksk_skr_loader::control::{Answer, Request, call};
+use offline_ksk_skr_loader::control::{ControlAnswer, ControlRequest, call};
 
 const LIMIT: Duration = Duration::from_secs(60);
 const ERRORS: [&str; 5] = ["EMFILE", "EIO", "ENOMEM", "EACCES", "ESTALE"];
@@ -62,8 +62,9 @@ fn strace_is_missing() -> bool {
 }
 
 fn status(bench: &Bench) -> Option<Health> {
-    match call(&bench.path("state/skr-loader.sock"), &Request::Status { zones: vec![ZONE.to_owned()] }) {
-        Ok(Answer::Status(health)) => Some(*health),
+    match call(&bench.path("state/skr-loader.sock"), &ControlRequest::Status { zones: vec![ZONE.to_owned()] })
+    {
+        Ok(ControlAnswer::Status(health)) => Some(*health),
         _ => None,
     }
 }
@@ -139,9 +140,9 @@ fn kind_06_a_configuration_that_cannot_be_read_is_tried_again_and_is_a_condition
         let (path, away) = (bench.path(name), bench.path("away"));
         fs::rename(&path, &away).unwrap();
         std::os::unix::fs::symlink(&path, &path).unwrap();
-        let reload = || call(&bench.path("state/skr-loader.sock"), &Request::Reload {});
+        let reload = || call(&bench.path("state/skr-loader.sock"), &ControlRequest::Reload {});
         let answer = reload();
-        assert!(matches!(answer, Ok(Answer::NotReloaded { .. })), "{name}: {answer:?}");
+        assert!(matches!(answer, Ok(ControlAnswer::NotReloaded { .. })), "{name}: {answer:?}");
         let told = || status(&bench).map(|status| told(&status)).unwrap_or_default();
         assert!(wait_for(LIMIT, || told().contains("the file cannot be read")), "{name}: {}", told());
         fs::remove_file(&path).unwrap();
@@ -151,7 +152,7 @@ fn kind_06_a_configuration_that_cannot_be_read_is_tried_again_and_is_a_condition
         // What the file says is final.
         fs::write(bench.path("offline-ksk.toml"), "nonsense = 1\n").unwrap();
         let answer = reload();
-        assert!(matches!(answer, Ok(Answer::NotReloaded { .. })), "{name}: {answer:?}");
+        assert!(matches!(answer, Ok(ControlAnswer::NotReloaded { .. })), "{name}: {answer:?}");
         assert!(wait_for(LIMIT, || told().contains("was refused")), "{name}: {}", told());
         daemon.signal(rustix::process::Signal::TERM);
         daemon.wait(LIMIT);

@@ -15,8 +15,8 @@ use keystore::config::Config;
 use keystore::time::Timestamp;
 use metrics::Metrics;
 use offline_ksk_skr_loader::Loader;
-use offline_ksk_skr_loader::control::{Answer, CallError, Request, call};
-use offline_ksk_skr_loader::store::OpenError;
+use offline_ksk_skr_loader::control::{CallError, ControlAnswer, ControlRequest, call};
+use offline_ksk_skr_loader::store::StoreOpenError;
 use rustix::fs::{FlockOperation, flock};
 
 /// A user that owns nothing else.
@@ -102,7 +102,7 @@ impl Site {
         Self { bench, now: keystore::clock::now(), _planted: planted }
     }
 
-    fn loader(&self) -> Result<Loader, offline_ksk_skr_loader::loader::StartError> {
+    fn loader(&self) -> Result<Loader, offline_ksk_skr_loader::loader::LoaderStartError> {
         let config = Config::load(&self.bench.path("offline-ksk.toml")).unwrap();
         Loader::new(config, Metrics::new().unwrap())
     }
@@ -162,7 +162,9 @@ fn kind_04_an_accepted_store_of_another_user_is_refused_with_its_owner() {
     for (kind, plant) in KINDS.into_iter().filter(|(kind, _)| kind.contains("folder")) {
         let site = Site::new("accepted", plant);
         match site.loader() {
-            Err(offline_ksk_skr_loader::loader::StartError::Store(error @ OpenError::Foreign { .. })) => {
+            Err(offline_ksk_skr_loader::loader::LoaderStartError::Store(
+                error @ StoreOpenError::Foreign { .. },
+            )) => {
                 assert!(error.to_string().contains("belongs to uid 64006"), "{kind}: {error}");
             }
             other => panic!("{kind}: {other:?}"),
@@ -223,14 +225,16 @@ fn kind_04_commands_are_given_to_nobody_but_the_loader() {
         .unwrap();
     let mut lines = std::io::BufReader::new(child.stdout.take().unwrap()).lines();
     assert_eq!(lines.next().unwrap().unwrap(), "up");
-    let answer = call(&socket, &Request::Status { zones: Vec::new() });
+    let answer = call(&socket, &ControlRequest::Status { zones: Vec::new() });
     assert!(matches!(answer, Err(CallError::Stranger { uid: OTHER, .. })), "{answer:?}");
     assert_eq!(lines.next().unwrap().unwrap(), "0", "not one octet was sent");
     child.wait().unwrap();
     fs::remove_file(&socket).unwrap();
     // The loader itself is answered to, in the same folder.
     let mut daemon = bench.start();
-    let asked = || matches!(call(&socket, &Request::Status { zones: Vec::new() }), Ok(Answer::Status(_)));
+    let asked = || {
+        matches!(call(&socket, &ControlRequest::Status { zones: Vec::new() }), Ok(ControlAnswer::Status(_)))
+    };
     assert!(common::wait_for(std::time::Duration::from_secs(20), asked), "{}", bench.log());
     daemon.signal(rustix::process::Signal::TERM);
     daemon.wait(std::time::Duration::from_secs(20));
@@ -241,8 +245,9 @@ fn kind_04_commands_are_given_to_nobody_but_the_loader() {
 #[test]
 fn kind_04_the_socket_is_in_the_folder_that_the_service_manager_makes() {
     const LIMIT: std::time::Duration = std::time::Duration::from_secs(20);
-    let answers =
-        |socket: &Path| matches!(call(socket, &Request::Status { zones: Vec::new() }), Ok(Answer::Status(_)));
+    let answers = |socket: &Path| {
+        matches!(call(socket, &ControlRequest::Status { zones: Vec::new() }), Ok(ControlAnswer::Status(_)))
+    };
     let kinds = ["a link to a file of the loader", "a FIFO", "a socket"];
     for (kind, plant) in KINDS.into_iter().filter(|(kind, _)| kinds.contains(kind)) {
         let site = Site::new("skr-loader.sock", plant);

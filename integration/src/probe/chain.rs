@@ -9,7 +9,7 @@ use keystore::dns::{Name, Rtype};
 use keystore::exchange::{TrustAnchor, bind, parse_trust_anchors};
 use keystore::time::Timestamp;
 
-use skr_loader::ask::{Answer, AskError, Asker, Rcode};
+use skr_loader::ask::{AskError, Asker, Rcode, RrsetAnswer};
 
 use crate::probe::validate::{self, Budget, Keys};
 
@@ -121,7 +121,7 @@ pub fn walk(
 
 /// The keys of a DNSKEY RRset, when one that `anchors` name has signed it.
 fn trusted_keys(
-    dnskey: &Answer,
+    dnskey: &RrsetAnswer,
     zone: &Name,
     anchors: &[TrustAnchor],
     now: Timestamp,

@@ -9,7 +9,7 @@ use std::fmt;
 use data_encoding::BASE32HEX_NOPAD;
 use keystore::dns::{Name, Rtype};
 use openssl::sha::sha1;
-use skr_loader::ask::{Rcode, Reply};
+use skr_loader::ask::{Rcode, ServerReply};
 
 /// Most records of a negative answer that are looked at; a proof has three.
 const MAX_RECORDS: usize = 32;
@@ -45,7 +45,7 @@ impl fmt::Display for Unproven {
 
 /// What a negative answer to `name`, type A, leaves open; `None` when it proves what it says.
 #[must_use]
-pub fn unproven(reply: &Reply, zone: &Name, name: &Name) -> Option<Unproven> {
+pub fn unproven(reply: &ServerReply, zone: &Name, name: &Name) -> Option<Unproven> {
     let spans = spans(reply);
     if spans.is_empty() {
         return Some(Unproven::Everything);
@@ -98,7 +98,7 @@ enum Span<'a> {
 }
 
 /// The records of the reply that read, at most [`MAX_RECORDS`].
-fn spans(reply: &Reply) -> Vec<Span<'_>> {
+fn spans(reply: &ServerReply) -> Vec<Span<'_>> {
     let mut spans = Vec::new();
     for rrset in reply.authority.iter().map(|set| &set.rrset) {
         let read: for<'a> fn(&'a Name, &'a [u8]) -> Option<Span<'a>> = match rrset.rtype {
@@ -189,7 +189,7 @@ fn hash(name: &Name, iterations: u16, salt: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use keystore::dns::Rrset;
-    use skr_loader::ask::Answer;
+    use skr_loader::ask::RrsetAnswer;
 
     use super::*;
 
@@ -208,17 +208,17 @@ mod tests {
         [vec![0, 32], map].concat()
     }
 
-    fn set(owner: &str, rtype: Rtype, rdata: Vec<u8>) -> Answer {
+    fn set(owner: &str, rtype: Rtype, rdata: Vec<u8>) -> RrsetAnswer {
         let rrset = Rrset { owner: name(owner), rtype, ttl: 60, rdatas: vec![rdata.into_boxed_slice()] };
-        Answer { rrset, signatures: vec![], authentic: false, expire: None }
+        RrsetAnswer { rrset, signatures: vec![], authentic: false, expire: None }
     }
 
-    fn nsec(owner: &str, next: &str, types: &[Rtype]) -> Answer {
+    fn nsec(owner: &str, next: &str, types: &[Rtype]) -> RrsetAnswer {
         set(owner, Rtype::NSEC, [wire(next), bitmap(types)].concat())
     }
 
     /// An NSEC3 record whose owner and next hash are those of names, moved by so much.
-    fn nsec3(owner: (&str, i8), next: (&str, i8), types: &[Rtype]) -> Answer {
+    fn nsec3(owner: (&str, i8), next: (&str, i8), types: &[Rtype]) -> RrsetAnswer {
         let moved = |(text, by): (&str, i8)| {
             let mut hash = hash(&name(text), 1, b"\xab");
             hash[19] = hash[19].wrapping_add_signed(by);
@@ -229,8 +229,8 @@ mod tests {
         set(&owner, Rtype::NSEC3, rdata)
     }
 
-    fn reply(rcode: Rcode, authority: Vec<Answer>) -> Reply {
-        Reply {
+    fn reply(rcode: Rcode, authority: Vec<RrsetAnswer>) -> ServerReply {
+        ServerReply {
             rcode,
             authoritative: true,
             authentic: false,
@@ -242,7 +242,7 @@ mod tests {
 
     const ASKED: &str = "m.example.";
 
-    fn judged(rcode: Rcode, authority: Vec<Answer>) -> Option<Unproven> {
+    fn judged(rcode: Rcode, authority: Vec<RrsetAnswer>) -> Option<Unproven> {
         unproven(&reply(rcode, authority), &name("example."), &name(ASKED))
     }
 

@@ -11,7 +11,7 @@ use crate::probe::chain::ChainError;
 use crate::probe::soa::Soa;
 use crate::probe::transfer::{Transfer, TransferError};
 use crate::probe::validate::Keys;
-use skr_loader::ask::{Answer, AskError, Reply};
+use skr_loader::ask::{AskError, RrsetAnswer, ServerReply};
 
 /// The types that each server is asked for.
 pub const ASKED: [Rtype; 5] = [Rtype::SOA, Rtype::DNSKEY, Rtype::NS, Rtype::CDS, Rtype::CDNSKEY];
@@ -73,13 +73,13 @@ pub struct ServerFacts {
     /// Which server.
     pub server: ServerId,
     /// The answers, in the order of [`ASKED`]. The first that gets no answer at all is the last.
-    pub answers: Vec<(Rtype, Result<Answer, AskError>)>,
+    pub answers: Vec<(Rtype, Result<RrsetAnswer, AskError>)>,
     /// The answer to a name that does not exist; none when the server was silent before.
-    pub denial: Option<Result<Reply, AskError>>,
+    pub denial: Option<Result<ServerReply, AskError>>,
     /// That name.
     pub unknown_name: Option<Name>,
     /// The SOA over TCP; none when the server was silent before.
-    pub tcp: Option<Result<Answer, AskError>>,
+    pub tcp: Option<Result<RrsetAnswer, AskError>>,
     /// The whole zone, where it was asked for.
     pub transfer: Option<Result<Transfer, TransferError>>,
 }
@@ -90,7 +90,7 @@ pub struct ParentFacts {
     /// A server of the parent, or the resolver.
     pub source: ServerId,
     /// What it answers.
-    pub ds: Result<Answer, AskError>,
+    pub ds: Result<RrsetAnswer, AskError>,
 }
 
 /// What a resolver says of the zone's SOA.
@@ -99,9 +99,9 @@ pub struct ResolverFacts {
     /// The resolver.
     pub address: SocketAddr,
     /// Its answer.
-    pub validated: Result<Reply, AskError>,
+    pub validated: Result<ServerReply, AskError>,
     /// Its answer when it is told not to validate; asked only after a SERVFAIL.
-    pub unchecked: Option<Result<Reply, AskError>>,
+    pub unchecked: Option<Result<ServerReply, AskError>>,
 }
 
 /// Whether a server was asked, and what came of it.
@@ -156,7 +156,7 @@ impl ServerFacts {
 
     /// The answer to a type, where there is one that could be used.
     #[must_use]
-    pub fn answer(&self, rtype: Rtype) -> Option<&Answer> {
+    pub fn answer(&self, rtype: Rtype) -> Option<&RrsetAnswer> {
         self.answers.iter().find(|(asked, _)| *asked == rtype).and_then(|(_, answer)| answer.as_ref().ok())
     }
 
@@ -175,13 +175,13 @@ impl ServerFacts {
 
 /// True when both have the same records.
 #[must_use]
-pub fn same_records(a: &Answer, b: &Answer) -> bool {
+pub fn same_records(a: &RrsetAnswer, b: &RrsetAnswer) -> bool {
     a.rrset.canonical_rdatas() == b.rrset.canonical_rdatas()
 }
 
 /// True when both have the same signatures.
 #[must_use]
-pub fn same_signatures(a: &Answer, b: &Answer) -> bool {
+pub fn same_signatures(a: &RrsetAnswer, b: &RrsetAnswer) -> bool {
     a.signatures.len() == b.signatures.len() && a.signatures.iter().all(|one| b.signatures.contains(one))
 }
 

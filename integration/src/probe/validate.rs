@@ -8,7 +8,7 @@ use keystore::dns::{Name, Rrset, Rrsig};
 use keystore::exchange::TrustAnchor;
 use keystore::keys::{Dnskey, signature};
 use keystore::time::Timestamp;
-use skr_loader::ask::Answer;
+use skr_loader::ask::RrsetAnswer;
 
 /// Most signatures over one RRset that are verified.
 const MAX_SIGNATURES: usize = 16;
@@ -94,7 +94,7 @@ impl Budget {
 /// The signatures over an RRset that verify with a key of `zone`, each with its key. Whether they are valid now is the caller's
 /// matter, so that a wrong time is told from a wrong signature; `now` says which time of a signature's 32 bits is meant.
 pub fn verified<'a>(
-    answer: &'a Answer,
+    answer: &'a RrsetAnswer,
     zone: &Name,
     keys: &'a Keys,
     now: Timestamp,
@@ -138,7 +138,7 @@ mod tests {
     }
 
     /// A DNSKEY RRset with a signature by `key`, and `more` keys of its tag before it.
-    fn colliding(key: &TestKey, more: usize) -> Answer {
+    fn colliding(key: &TestKey, more: usize) -> RrsetAnswer {
         // Two 16-bit words that change places leave the sum, which the tag is, as it was.
         let other = |i: usize| {
             let mut other = key.dnskey.clone();
@@ -153,7 +153,7 @@ mod tests {
         let rdatas = keys.iter().map(|key| key.to_rdata().into_boxed_slice()).collect();
         let rrset = Rrset { owner: zone(), rtype: Rtype::DNSKEY, ttl: 60, rdatas };
         let signatures = vec![key.sign(&rrset, now().minus(60), now().plus(60))];
-        Answer { rrset, signatures, authentic: false, expire: None }
+        RrsetAnswer { rrset, signatures, authentic: false, expire: None }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use keystore::exchange::testing::TestKey;
 use metrics::condition::ConditionId;
 use metrics::health::Health;
 use offline_ksk_integration::serve::Serving;
-use skr_loader::control::{Answer, Request, call};
+use skr_loader::control::{ControlAnswer, ControlRequest, call};
 
 use crate::common::{self, Named, free_port, wait_for};
 
@@ -117,9 +117,9 @@ struct Site(PathBuf);
 
 impl Site {
     fn health(&self) -> Health {
-        let request = Request::Status { zones: Vec::new() };
+        let request = ControlRequest::Status { zones: Vec::new() };
         match call(&self.0.join("state/skr-loader.sock"), &request).expect("an answer") {
-            Answer::Status(health) => *health,
+            ControlAnswer::Status(health) => *health,
             other => panic!("{other:?}"),
         }
     }

@@ -14,7 +14,7 @@ use metrics::condition::ConditionId;
 use metrics::health::Health;
 use offline_ksk_integration::serve::Serving;
 use offline_ksk_integration::validator::Validator;
-use skr_loader::control::{Answer, Request, call};
+use skr_loader::control::{ControlAnswer, ControlRequest, call};
 
 use crate::common::wait_for;
 
@@ -56,12 +56,14 @@ impl Site {
         fs::rename(self.path("new"), self.path("zones.d").join(name)).expect("rename");
     }
 
-    fn ask(&self, request: &Request) -> Answer {
+    fn ask(&self, request: &ControlRequest) -> ControlAnswer {
         call(&self.path("state/skr-loader.sock"), request).expect("an answer")
     }
 
     fn health(&self) -> Health {
-        let Answer::Status(health) = self.ask(&Request::Status { zones: Vec::new() }) else { panic!() };
+        let ControlAnswer::Status(health) = self.ask(&ControlRequest::Status { zones: Vec::new() }) else {
+            panic!()
+        };
         *health
     }
 
@@ -137,9 +139,9 @@ fn zones_are_added_served_broken_and_removed_without_a_restart() {
     assert!(what.contains("a.test.toml:1: zone[1]: policy is missing"), "{what}");
     // A reload that is asked for says the same, and takes all else.
     site.put("c.toml", &zone_file("c.test."));
-    let reloaded = site.ask(&Request::Reload {});
+    let reloaded = site.ask(&ControlRequest::Reload {});
     assert!(
-        matches!(&reloaded, Answer::PartlyReloaded { zones: 3, findings, .. } if findings[0].contains("a.test.toml:1: ")),
+        matches!(&reloaded, ControlAnswer::PartlyReloaded { zones: 3, findings, .. } if findings[0].contains("a.test.toml:1: ")),
         "{reloaded:?}"
     );
     assert_eq!((answer("a.test.").as_str(), site.health().zones.len()), ("Secure", 3));

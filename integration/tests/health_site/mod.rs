@@ -22,7 +22,7 @@ use metrics::health::report::{
 use metrics::health::routes::Pages;
 use metrics::health::watch::{HealthWatch, Watched};
 use metrics::http::{self, Endpoint, Guard, Serving};
-use skr_loader::audit::{Audit, AuditEvent, Record};
+use skr_loader::audit::{AuditEvent, AuditWriter, Record};
 use skr_loader::watching::AUDIT;
 
 pub const ZONE: &str = "example.test.";
@@ -170,7 +170,7 @@ impl Files {
 
     /// Adds a line to the audit log.
     pub fn record(&self, record: Record) {
-        Audit::open(&self.path("state/audit.jsonl")).expect("the log").append(record).expect("a line");
+        AuditWriter::open(&self.path("state/audit.jsonl")).expect("the log").append(record).expect("a line");
     }
 
     /// Writes the report of a daemon; `change` makes it say something else than that all is well.

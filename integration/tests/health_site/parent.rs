@@ -1,7 +1,7 @@
 //! What the loader finds at the parent of a zone.
 
 use metrics::health::ConditionId;
-use skr_loader::control::{Answer, Request};
+use skr_loader::control::{ControlAnswer, ControlRequest};
 
 use super::place::{DAY, Extra, Place, bring, hosts};
 use keystore::dns::{Name, Rtype, rdata};
@@ -12,8 +12,8 @@ pub const BROUGHT: [ConditionId; 2] = [ConditionId::ParentNotTold, ConditionId::
 
 fn reload(place: &Place, more: &str) {
     place.configure(&Extra { more, ..Extra::default() });
-    let answer = place.order(&Request::Reload {});
-    assert!(matches!(answer, Answer::Reloaded { .. }), "{answer:?}");
+    let answer = place.order(&ControlRequest::Reload {});
+    assert!(matches!(answer, ControlAnswer::Reloaded { .. }), "{answer:?}");
 }
 
 #[test]

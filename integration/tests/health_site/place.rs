@@ -15,7 +15,7 @@ use keystore::keys::{KeyFile, Timing};
 use keystore::store::{digest, format_current};
 use keystore::time::Timestamp;
 use metrics::health::ConditionId;
-use skr_loader::control::{Answer, Request, call};
+use skr_loader::control::{ControlAnswer, ControlRequest, call};
 
 use super::health_site::{get, now};
 
@@ -233,21 +233,24 @@ impl Place {
         daemon
     }
 
-    pub fn order(&self, request: &Request) -> Answer {
+    pub fn order(&self, request: &ControlRequest) -> ControlAnswer {
         call(&self.path("state/skr-loader.sock"), request).expect("the loader answers")
     }
 
     pub fn acknowledge(&self, zone: &str) {
         let order = |file: Option<&str>| {
             let (zone, file) = (zone.to_owned(), file.map(str::to_owned));
-            self.order(&Request::Acknowledge { zone, file, reason: None })
+            self.order(&ControlRequest::Acknowledge { zone, file, reason: None })
         };
         let answer = order(Some("older.skr"));
-        assert!(matches!(answer, Answer::Refused { .. }), "another drop was rejected since: {answer:?}");
+        assert!(
+            matches!(answer, ControlAnswer::Refused { .. }),
+            "another drop was rejected since: {answer:?}"
+        );
         let answer = order(None);
-        assert!(matches!(answer, Answer::Acknowledged { .. }), "{answer:?}");
+        assert!(matches!(answer, ControlAnswer::Acknowledged { .. }), "{answer:?}");
         let answer = order(None);
-        assert!(matches!(answer, Answer::Refused { .. }), "nothing is left: {answer:?}");
+        assert!(matches!(answer, ControlAnswer::Refused { .. }), "nothing is left: {answer:?}");
     }
 
     pub fn status_output(&self, arguments: &[&str]) -> Output {

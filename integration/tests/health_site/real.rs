@@ -14,8 +14,8 @@ use keystore::keys::{KeyFile, Timing};
 use keystore::store::{digest, format_current};
 use metrics::health::ConditionId;
 use metrics::health::watch::PAUSE;
-use skr_loader::audit::{Audit, AuditEvent, Record};
-use skr_loader::control::{Answer, Request};
+use skr_loader::audit::{AuditEvent, AuditWriter, Record};
+use skr_loader::control::{ControlAnswer, ControlRequest};
 
 use super::health_site::{Watch, now};
 use super::place::{
@@ -147,7 +147,7 @@ fn host(place: &Place, log: &str) {
         || {
             make_unreadable(&keys);
             let tomorrow = Record::new(now().plus(DAY), AuditEvent::Started);
-            Audit::open(&audit).expect("the log").append(tomorrow).expect("a line");
+            AuditWriter::open(&audit).expect("the log").append(tomorrow).expect("a line");
         },
         || {
             restore(&keys);
@@ -295,7 +295,7 @@ fn conditions_that_configuration_and_orders_bring_about_are_seen_and_go() {
         &place,
         &FORCED,
         || {
-            let answer = place.order(&Request::Import {
+            let answer = place.order(&ControlRequest::Import {
                 name: "third.skr".to_owned(),
                 content: data_encoding::BASE64.encode(text.as_bytes()),
                 signature: None,
@@ -303,7 +303,7 @@ fn conditions_that_configuration_and_orders_bring_about_are_seen_and_go() {
                 reason: Some("a test".to_owned()),
                 dry_run: false,
             });
-            assert!(matches!(answer, Answer::Imported { .. }), "{answer:?}");
+            assert!(matches!(answer, ControlAnswer::Imported { .. }), "{answer:?}");
         },
         || {
             place.write_key("third.", &TestKey::zsk(9), 9);

@@ -12,7 +12,7 @@ use keystore::exchange::testing::TestKey;
 use metrics::health::ZoneHealth;
 use metrics::health::model::ZoneSigning;
 use offline_ksk_integration::serve::Serving;
-use skr_loader::control::{Answer, Request, call};
+use skr_loader::control::{ControlAnswer, ControlRequest, call};
 
 use crate::common;
 use crate::incoming::{Ours, text, txt_at};
@@ -242,9 +242,9 @@ struct Site(PathBuf);
 
 impl Site {
     fn zones(&self) -> Vec<ZoneHealth> {
-        let request = Request::Status { zones: Vec::new() };
+        let request = ControlRequest::Status { zones: Vec::new() };
         match call(&self.0.join("state/skr-loader.sock"), &request).expect("an answer") {
-            Answer::Status(health) => health.zones,
+            ControlAnswer::Status(health) => health.zones,
             other => panic!("{other:?}"),
         }
     }

@@ -25,19 +25,19 @@ fn far() -> Timing {
     Timing { publish: at, activate: at, ..Timing::default() }
 }
 
-fn state_of(builder: &SkrBuilder, generation: u64) -> ZoneState {
+fn state_of(builder: &SkrBuilder, generation: u64) -> AcceptedState {
     let text = builder.text();
     let skr = bind::parse_skr(text.as_bytes(), &zone()).unwrap();
     let digest = digest(text.as_bytes());
-    ZoneState {
+    AcceptedState {
         in_force: Some(InForce { generation, digest, bundles: skr.bundles.into() }),
         known: BTreeMap::from([(digest, generation)]),
         next: generation + 1,
     }
 }
 
-fn check_against(builder: &SkrBuilder, state: &ZoneState, now: Timestamp) -> Vec<SkrFinding> {
-    let context = Context { state: Some(state), ..Context::default() };
+fn check_against(builder: &SkrBuilder, state: &AcceptedState, now: Timestamp) -> Vec<SkrFinding> {
+    let context = AcceptContext { state: Some(state), ..AcceptContext::default() };
     check(&verified(builder, now), &digest(builder.text().as_bytes()), &context, now)
 }
 
@@ -86,7 +86,7 @@ fn skr_gap_towards_what_is_in_force() {
         assert_eq!(ids(&found), want, "first bundle at {first}: {found:?}");
     }
     // Nothing in force (never, or no more): what begins later is a warning, what covers now is fine.
-    for (state, now) in [(ZoneState::default(), start()), (state, end.plus(DAY))] {
+    for (state, now) in [(AcceptedState::default(), start()), (state, end.plus(DAY))] {
         let found = check_against(&SkrBuilder::new("example.", now.plus(10)), &state, now);
         assert_eq!(ids(&found), (vec![], vec![CheckId::SkrGap]), "{found:?}");
         assert_eq!(check_against(&SkrBuilder::new("example.", now), &state, now), []);
@@ -97,7 +97,7 @@ fn check_keys(builder: &SkrBuilder, dir: &std::path::Path, now: Timestamp) -> Ve
     let keys = find(dir, &zone()).unwrap();
     let why_not = |file: &KeyFile| Some((file.dnskey.clone(), file.check_private().err()?.to_string()));
     let unusable: Vec<_> = keys.keys.iter().filter_map(why_not).collect();
-    let context = Context { keys: Some(&keys), unusable: &unusable, ..Context::default() };
+    let context = AcceptContext { keys: Some(&keys), unusable: &unusable, ..AcceptContext::default() };
     check(&verified(builder, now), &[0; 32], &context, now)
 }
 
@@ -149,7 +149,7 @@ fn skr_no_private_key_of_a_sealed_key_hangs_on_the_proof() {
     // It is not opened: what is in it plays no part.
     std::fs::write(found.keys[0].path("private"), "nothing").unwrap();
     let run = |keys: &FolderKeys, proven: &[Dnskey]| {
-        let context = Context { keys: Some(keys), proven, ..Context::default() };
+        let context = AcceptContext { keys: Some(keys), proven, ..AcceptContext::default() };
         check(&verified(&builder, start()), &digest(builder.text().as_bytes()), &context, start())
     };
     assert_eq!(run(&found, std::slice::from_ref(&zsk)), []);
@@ -165,7 +165,7 @@ fn skr_no_private_key_of_a_sealed_key_hangs_on_the_proof() {
 fn skr_operator() {
     let builder = skr(0);
     let run = |operator: Option<(&Operator, bool)>| {
-        let context = Context { operator, ..Context::default() };
+        let context = AcceptContext { operator, ..AcceptContext::default() };
         check(&verified(&builder, start()), &digest(builder.text().as_bytes()), &context, start())
     };
     let signed = Operator::Signed { sha256: "00".to_owned(), subject: "CN=a".to_owned() };
@@ -189,7 +189,7 @@ fn skr_operator() {
 fn skr_parent_ds() {
     use keystore::config::ParentCheck::{Reject, Warn};
 
-    let ds = |seeds: &[u8]| Parent::Records {
+    let ds = |seeds: &[u8]| ParentAnswer::Records {
         ds: seeds.iter().map(|seed| TestKey::ksk(*seed).dnskey.ds_rdata(&zone(), 2).unwrap()).collect(),
         authentic: true,
     };
@@ -201,7 +201,7 @@ fn skr_parent_ds() {
     let roll =
         skr(0).ksk_during(TestKey::ksk(KSK), always, until).ksk_during(TestKey::ksk(5), always, always);
     let unannounced = roll.clone().without_cds();
-    let silent = Parent::NoAnswer("time".to_owned());
+    let silent = ParentAnswer::NoAnswer("time".to_owned());
     for (what, builder, parent, meaning, rejects, warns) in [
         ("its KSK", &plain, ds(&[KSK]), Reject, false, false),
         ("its KSK and another", &plain, ds(&[9, KSK]), Reject, false, false),
@@ -213,12 +213,16 @@ fn skr_parent_ds() {
         ("a roll that nothing announces", &unannounced, ds(&[KSK]), Reject, true, false),
         ("after the roll", &roll, ds(&[5]), Reject, false, false),
     ] {
-        let context = Context { parent: Some((&parent, meaning)), ..Context::default() };
+        let context = AcceptContext { parent: Some((&parent, meaning)), ..AcceptContext::default() };
         let found = check(&verified(builder, start()), &digest(builder.text().as_bytes()), &context, start());
         let want = |is| if is { vec![CheckId::SkrParentDs] } else { vec![] };
         assert_eq!(ids(&found), (want(rejects), want(warns)), "{what}: {found:?}");
     }
-    assert_eq!(check(&verified(&plain, start()), &[0; 32], &Context::default(), start()), [], "not asked");
+    assert_eq!(
+        check(&verified(&plain, start()), &[0; 32], &AcceptContext::default(), start()),
+        [],
+        "not asked"
+    );
 }
 
 /// KSK 1 signs two bundles, 5 the two after them, 7 the last one.
@@ -245,14 +249,14 @@ fn skr_parent_ds_looks_at_every_change_of_the_signers() {
         verify(skr, &VerifyContext::new(&zone(), &anchors), start()).unwrap()
     };
     let ds = TestKey::ksk(KSK).dnskey.ds_rdata(&zone(), 2).unwrap();
-    let parent = Parent::Records { ds: vec![ds], authentic: true };
+    let parent = ParentAnswer::Records { ds: vec![ds], authentic: true };
     for (what, named, meaning, rejected, warned) in [
         ("both are announced", &[KSK, 5, 7][..], Reject, vec![], vec![at(2), at(4)]),
         ("the second one is not", &[KSK, 5], Reject, vec![at(4)], vec![at(2)]),
         ("none is", &[KSK], Reject, vec![at(2)], vec![]),
         ("none is, to warn", &[KSK], Warn, vec![], vec![at(2), at(4)]),
     ] {
-        let context = Context { parent: Some((&parent, meaning)), ..Context::default() };
+        let context = AcceptContext { parent: Some((&parent, meaning)), ..AcceptContext::default() };
         let found = check(&roll(named), &[0; 32], &context, start());
         let places = |rejects| -> Vec<Timestamp> {
             found.iter().filter(|f| f.rejects() == rejects).map(|f| f.bundle.unwrap()).collect()
@@ -314,7 +318,7 @@ fn request(days: u64, bundles: u64, seeds: &[u8]) -> Ksr {
 }
 
 fn check_requests_of(builder: &SkrBuilder, requests: &[Ksr]) -> Vec<SkrFinding> {
-    let context = Context { requests, ..Context::default() };
+    let context = AcceptContext { requests, ..AcceptContext::default() };
     check(&verified(builder, start()), &[0; 32], &context, start())
 }
 
@@ -401,8 +405,11 @@ fn skr_prove() {
         );
         let anchors = builder.anchors();
         let files = find(dir.path(), &zone()).unwrap();
-        let context =
-            Context { keys: keys.then_some(&files), proof: Some((&policy, &anchors)), ..Context::default() };
+        let context = AcceptContext {
+            keys: keys.then_some(&files),
+            proof: Some((&policy, &anchors)),
+            ..AcceptContext::default()
+        };
         let findings = check(&verified(&builder, now), &[0; 32], &context, now);
         findings.into_iter().filter(|f| f.id == CheckId::SkrProve).collect::<Vec<_>>()
     };
@@ -457,7 +464,7 @@ fn kind_101_check_names_each_key_that_a_signer_cannot_work_with() {
         write_key(dir.path(), &zsk, ZSK, good);
         spoil(&write_key(dir.path(), key, seed, timing));
         let files = find(dir.path(), &zone()).unwrap();
-        let context = Context { keys: Some(&files), ..Context::default() };
+        let context = AcceptContext { keys: Some(&files), ..AcceptContext::default() };
         let findings =
             check(&verified(&skr(0).zsk(zsk.dnskey.clone()), start()), &[0; 32], &context, start());
         let told: Vec<&str> = findings.iter().map(|finding| finding.what.as_str()).collect();
@@ -483,11 +490,11 @@ fn skr_prove_counts_what_was_in_force_until_now() {
         let state = old.map(|at| state_of(&zsks(SkrBuilder::new("example.", at).bundles(1), &[ZSK]), 1));
         let new = zsks(SkrBuilder::new("example.", begin).bundles(12), &[ZSK, ZSK + 1]);
         let (anchors, files) = (new.anchors(), find(dir.path(), &zone()).unwrap());
-        let context = Context {
+        let context = AcceptContext {
             state: state.as_ref(),
             keys: Some(&files),
             proof: Some((&policy, &anchors)),
-            ..Context::default()
+            ..AcceptContext::default()
         };
         let findings = check(&verified(&new, now), &[0; 32], &context, now);
         findings.into_iter().filter(|f| f.id == CheckId::SkrProve && f.rejects()).count()
@@ -518,9 +525,11 @@ fn skr_parent_ds_wants_the_signature_over_dnskey() {
     let vouched = TestKey::ksk(KSK).dnskey;
     let mut edited = builder.build();
     let anchors = builder.anchors();
-    let parent = Parent::Records { ds: vec![vouched.ds_rdata(&zone(), 2).unwrap()], authentic: true };
-    let context =
-        Context { parent: Some((&parent, keystore::config::ParentCheck::Reject)), ..Context::default() };
+    let parent = ParentAnswer::Records { ds: vec![vouched.ds_rdata(&zone(), 2).unwrap()], authentic: true };
+    let context = AcceptContext {
+        parent: Some((&parent, keystore::config::ParentCheck::Reject)),
+        ..AcceptContext::default()
+    };
     let found = |skr: &UnverifiedSkr| {
         let skr = verify(skr.clone(), &VerifyContext::new(&zone(), &anchors), start()).unwrap();
         check(&skr, &[0; 32], &context, start())
@@ -538,7 +547,7 @@ fn skr_no_private_key_with_several_providers() {
     let builder = skr(0).zsk(ours.dnskey.clone()).zsk(theirs.dnskey.clone());
     let dir = tempfile::tempdir().unwrap();
     let found = |keys: &FolderKeys, multi_signer| {
-        let context = Context { keys: Some(keys), multi_signer, ..Context::default() };
+        let context = AcceptContext { keys: Some(keys), multi_signer, ..AcceptContext::default() };
         check(&verified(&builder, start()), &[0; 32], &context, start())
     };
     let none = find(dir.path(), &zone()).unwrap();
@@ -574,7 +583,7 @@ fn skr_not_asked_with_several_providers() {
     ] {
         for (multi_signer, want) in [(false, alone), (true, several)] {
             let requests = [request(days, bundles, &[ZSK])];
-            let context = Context { requests: &requests, multi_signer, ..Context::default() };
+            let context = AcceptContext { requests: &requests, multi_signer, ..AcceptContext::default() };
             let found = check(&verified(&skr(20), start().plus(20 * DAY)), &[0; 32], &context, start());
             assert_eq!(ids(&found), (vec![], want), "our request {what}, several: {multi_signer}");
         }

@@ -42,7 +42,7 @@ pub enum AuditError {
 
 /// A log that holds together.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Chain {
+pub struct AuditChain {
     /// Number of lines.
     pub lines: u64,
     /// SHA-256 of the last line, in hex: whoever keeps it elsewhere sees when lines are missing at the end.
@@ -62,7 +62,7 @@ pub fn verify(path: &Path) -> Result<u64, AuditError> {
 pub fn read(
     path: &Path,
     mut visit: impl FnMut(&[u8], &Record) -> io::Result<()>,
-) -> Result<Chain, AuditError> {
+) -> Result<AuditChain, AuditError> {
     // Opened before the others are listed: when it is found full meanwhile, it is among them too, and counts once.
     let newest = open(path)?;
     let numbers = parts::numbers(path).map_err(|source| AuditError::Io { path: path.to_owned(), source })?;
@@ -76,7 +76,7 @@ pub fn read(
     }
     let may_lack_older = numbers.first().is_some_and(|number| *number > 1);
     files.push((path.to_owned(), newest));
-    let mut chain = Chain { lines: 0, last: NO_LINE.to_owned(), follows_on: None };
+    let mut chain = AuditChain { lines: 0, last: NO_LINE.to_owned(), follows_on: None };
     for (n, (path, file)) in files.into_iter().enumerate() {
         let begins_anew = n == 0 && may_lack_older;
         read_file(&path, file, begins_anew, &mut chain, &mut visit)?;
@@ -89,7 +89,7 @@ fn read_file(
     path: &Path,
     file: File,
     begins_anew: bool,
-    chain: &mut Chain,
+    chain: &mut AuditChain,
     visit: &mut impl FnMut(&[u8], &Record) -> io::Result<()>,
 ) -> Result<(), AuditError> {
     let io = |source| AuditError::Io { path: path.to_owned(), source };

@@ -32,7 +32,7 @@ const ROOM: u64 = 4096;
 
 /// The log, for appending.
 #[derive(Debug)]
-pub struct Audit {
+pub struct AuditWriter {
     path: PathBuf,
     /// The file; `None` = it could not be opened yet, and is at the next line.
     log: Option<Log>,
@@ -52,7 +52,7 @@ struct Log {
     last_time: Option<Timestamp>,
 }
 
-impl Audit {
+impl AuditWriter {
     /// The log at `path`, which is opened at the first line: so that whatever has its name keeps no daemon from starting.
     #[must_use]
     pub const fn new(path: PathBuf) -> Self {
@@ -83,7 +83,7 @@ impl Audit {
         Ok(())
     }
 
-    /// Opens the log as [`Audit::make_ready`] does, and makes sure that the disk has room for a line, where the file system can tell.
+    /// Opens the log as [`AuditWriter::make_ready`] does, and makes sure that the disk has room for a line, where the file system can tell.
     pub fn make_room(&mut self) -> io::Result<()> {
         self.make_ready()?;
         let Some(log) = &self.log else { return Ok(()) };
@@ -103,7 +103,7 @@ impl Audit {
         self.write(record, true)
     }
 
-    /// Appends a line that [`Audit::sync`], or the next [`Audit::append`], makes sure of.
+    /// Appends a line that [`AuditWriter::sync`], or the next [`AuditWriter::append`], makes sure of.
     pub fn append_unsynced(&mut self, record: Record) -> io::Result<()> {
         self.write(record, false)
     }

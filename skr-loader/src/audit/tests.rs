@@ -15,7 +15,7 @@ fn a_changed_line_shows() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.jsonl");
     for n in 0..3 {
-        let mut audit = Audit::open(&path).unwrap();
+        let mut audit = AuditWriter::open(&path).unwrap();
         audit.append(Record { generation: Some(n), ..Record::new(t(n), AuditEvent::Accepted) }).unwrap();
     }
     assert_eq!(verify(&path).unwrap(), 3);
@@ -42,7 +42,7 @@ fn two_writers_make_one_chain() {
     let write = |n: u64| {
         let path = path.clone();
         std::thread::spawn(move || {
-            let mut audit = Audit::open(&path).unwrap();
+            let mut audit = AuditWriter::open(&path).unwrap();
             for i in 0..50 {
                 audit
                     .append(Record {
@@ -58,7 +58,7 @@ fn two_writers_make_one_chain() {
     }
     assert_eq!(verify(&path).unwrap(), 150);
     // A process that keeps the lock for ever does not stop the loader for ever.
-    let mut audit = Audit::open(&path).unwrap();
+    let mut audit = AuditWriter::open(&path).unwrap();
     let reader = File::open(&path).unwrap();
     flock(&reader, FlockOperation::NonBlockingLockExclusive).unwrap();
     assert_eq!(
@@ -74,14 +74,14 @@ fn two_writers_make_one_chain() {
 fn a_torn_line_is_moved_aside_at_any_octet() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.jsonl");
-    let mut audit = Audit::open(&path).unwrap();
+    let mut audit = AuditWriter::open(&path).unwrap();
     audit.append(Record::new(t(1), AuditEvent::Started)).unwrap();
     let first = fs::read(&path).unwrap();
     audit.append(Record::new(t(2), AuditEvent::Stopped)).unwrap();
     let both = fs::read(&path).unwrap();
     for cut in first.len()..both.len() {
         fs::write(&path, &both[..cut]).unwrap();
-        let mut audit = Audit::open(&path).unwrap();
+        let mut audit = AuditWriter::open(&path).unwrap();
         assert_eq!(audit.last_time(), Some(t(1)));
         assert_eq!(fs::read(&path).unwrap(), first);
         audit.append(Record::new(t(3), AuditEvent::Started)).unwrap();
@@ -91,7 +91,7 @@ fn a_torn_line_is_moved_aside_at_any_octet() {
     assert_eq!(torn, both.len() - first.len() - 1, "each torn end is kept");
 }
 
-fn records(path: &std::path::Path) -> (Vec<AuditEvent>, Chain) {
+fn records(path: &std::path::Path) -> (Vec<AuditEvent>, AuditChain) {
     let mut events = Vec::new();
     let chain = read(path, |_, record| {
         events.push(record.event);
@@ -110,7 +110,7 @@ fn names(dir: &std::path::Path) -> Vec<String> {
 /// A log of three files, and the number of its lines.
 fn rotated(dir: &std::path::Path) -> (std::path::PathBuf, u64) {
     let path = dir.join(LOG);
-    let mut audit = Audit::open(&path).unwrap();
+    let mut audit = AuditWriter::open(&path).unwrap();
     audit.set_limit(1000);
     for n in 0.. {
         audit.append(Record { generation: Some(n), ..Record::new(t(n), AuditEvent::Accepted) }).unwrap();
@@ -131,8 +131,8 @@ fn a_full_log_goes_on_in_a_new_file_and_the_chain_is_whole() {
     assert_eq!((events.len() as u64, chain.lines, chain.follows_on.clone()), (lines, lines, None));
     assert_eq!(events.iter().filter(|event| **event == AuditEvent::Continued).count(), 2);
     // Whoever had the full file open writes to the new one, and so does who opens it later.
-    let mut later = Audit::open(&path).unwrap();
-    let mut before = Audit::new(path.clone());
+    let mut later = AuditWriter::open(&path).unwrap();
+    let mut before = AuditWriter::new(path.clone());
     before.make_ready().unwrap();
     later.set_limit(1);
     later.append(Record::new(t(90), AuditEvent::Started)).unwrap();
@@ -198,7 +198,7 @@ fn a_crash_between_the_steps_of_a_rotation_leaves_one_chain() {
         let dir = tempfile::tempdir().unwrap();
         let (path, lines) = rotated(dir.path());
         crash(dir.path());
-        let mut audit = Audit::open(&path).unwrap();
+        let mut audit = AuditWriter::open(&path).unwrap();
         audit.append(Record::new(t(99), AuditEvent::Started)).unwrap();
         assert_eq!(verify(&path).unwrap(), lines + 1, "{what}");
     }
@@ -224,7 +224,7 @@ fn kind_04_what_has_the_name_of_the_log_is_not_opened_and_the_log_begins_when_it
         let (path, victim) = (dir.path().join(LOG), dir.path().join("victim"));
         fs::write(&victim, "precious").unwrap();
         plant(&path);
-        let mut audit = Audit::new(path.clone());
+        let mut audit = AuditWriter::new(path.clone());
         let record = || Record::new(t(1), AuditEvent::Started);
         assert!(audit.append(record()).is_err(), "{what}");
         assert!(tail(&path).is_err() || what == "a second name of another file", "{what}");

@@ -5,8 +5,8 @@ use std::io::Write;
 use keystore::dns::Name;
 use keystore::time::Timestamp;
 
-use super::reach::Reach;
-use crate::control::{Answer, Request};
+use super::reach::LoaderArgs;
+use crate::control::{ControlAnswer, ControlRequest};
 use crate::files::one_line;
 
 /// Note in the audit log that the rejected drop of a zone, or the warnings of the SKR in force, were seen.
@@ -21,7 +21,7 @@ Example:
   skr-loader acknowledge example.org --reason 'test file of the KSK side'")]
 pub struct Args {
     #[command(flatten)]
-    reach: Reach,
+    reach: LoaderArgs,
     /// The rejected drop that was seen: refused when another one was rejected since, and of the SKR in force nothing is acknowledged.
     #[arg(long, value_name = "NAME")]
     file: Option<String>,
@@ -39,13 +39,13 @@ pub struct Args {
 /// Runs the command; true when it is done.
 pub fn main(args: &Args, now: Timestamp, out: &mut impl Write) -> anyhow::Result<bool> {
     let (zone, file, reason) = (args.zone.to_string(), args.file.clone(), args.reason.clone());
-    let request = Request::Acknowledge { zone, file, reason };
+    let request = ControlRequest::Acknowledge { zone, file, reason };
     let (answer, _) = args.reach.ask(request, now)?;
     if args.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&answer)?)?;
     }
     match &answer {
-        Answer::Acknowledged { zone, rejected, generation, checks } => {
+        ControlAnswer::Acknowledged { zone, rejected, generation, checks } => {
             let mut seen = Vec::new();
             seen.extend(rejected.as_ref().map(|file| format!("{} was rejected", one_line(file))));
             seen.extend(generation.map(|number| format!("generation {number} has warnings")));
@@ -59,7 +59,7 @@ pub fn main(args: &Args, now: Timestamp, out: &mut impl Write) -> anyhow::Result
             }
             Ok(true)
         }
-        Answer::Refused { why, .. } => anyhow::bail!("{}", one_line(why)),
+        ControlAnswer::Refused { why, .. } => anyhow::bail!("{}", one_line(why)),
         other => anyhow::bail!("an answer to something else: {other:?}"),
     }
 }

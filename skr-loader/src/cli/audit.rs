@@ -4,7 +4,7 @@ use std::io::Write;
 
 use keystore::time::Timestamp;
 
-use super::reach::Folder;
+use super::reach::StateFolderArgs;
 use crate::audit::{self, AuditError, LOG, Record};
 
 /// Read the audit log, or check that it holds together.
@@ -25,7 +25,7 @@ enum Command {
     /// Exit code: 0 the log holds together, 1 it does not, or cannot be read, 2 wrong usage.
     Verify {
         #[command(flatten)]
-        folder: Folder,
+        folder: StateFolderArgs,
         /// The hash that an earlier run printed: it must still be the hash of one of the lines.
         #[arg(long, value_name = "SHA-256")]
         last: Option<String>,
@@ -33,7 +33,7 @@ enum Command {
     /// Print the events, oldest first, up to the first line that does not fit
     Show {
         #[command(flatten)]
-        folder: Folder,
+        folder: StateFolderArgs,
         /// Print the lines as they stand in the log: a JSON object each.
         #[arg(long)]
         json: bool,

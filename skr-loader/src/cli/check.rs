@@ -17,15 +17,16 @@ use keystore::store::{MAX_SKR_OCTETS, digest};
 use keystore::time::{Timestamp, syntax};
 
 use super::style::Style;
-use crate::accept::{self, Context};
+use crate::accept::{self, AcceptContext};
 use crate::checks::FILE_CHECKS;
 use crate::files::{self, NamedBy, hex};
 use crate::judge::{
-    self, Candidate, Content, EvidenceError, InForceAlready, Overrides, Stage, StillGood, Unread, Verdict,
+    self, Candidate, EvidenceError, FileContent, InForceAlready, Overrides, Stage, StillGood, UnreadableSkr,
+    Verdict,
 };
 use crate::operator::{self, Operator};
-use evidence::Gatherer;
-use report::{DaemonVerdict, Report, Row, Summary, Word, rows};
+use evidence::EvidenceGatherer;
+use report::{CheckReport, CheckRow, DaemonVerdict, SkrSummary, Word, rows};
 
 /// Check SKRs, and say for each check how it went.
 ///
@@ -103,7 +104,7 @@ pub fn main(args: &Args, now: Timestamp, out: &mut impl Write) -> anyhow::Result
         Some(text) => syntax::parse(text, now)?.ok_or_else(|| anyhow!("--now {text}: that is no time"))?,
     };
     let config = args.config.as_deref().map(Config::load).transpose()?;
-    let mut gatherer = Gatherer::new(args, config.as_ref(), now)?;
+    let mut gatherer = EvidenceGatherer::new(args, config.as_ref(), now)?;
     let mut reports = Vec::new();
     for path in &args.skr {
         check_file(path, &mut gatherer, now, &mut reports)?;
@@ -134,13 +135,13 @@ pub fn main(args: &Args, now: Timestamp, out: &mut impl Write) -> anyhow::Result
 /// One file: a report for each zone in it.
 fn check_file(
     path: &Path,
-    gatherer: &mut Gatherer<'_>,
+    gatherer: &mut EvidenceGatherer<'_>,
     now: Timestamp,
-    reports: &mut Vec<Report>,
+    reports: &mut Vec<CheckReport>,
 ) -> anyhow::Result<()> {
     let config = gatherer.config;
     let zone = gatherer.args.zone.as_ref().filter(|_| config.is_none()).map(Name::to_string);
-    let blank = |line| Report {
+    let blank = |line| CheckReport {
         accepted: false,
         verdict: DaemonVerdict::Rejected,
         unchanged: None,
@@ -173,19 +174,20 @@ fn check_file(
     let operator = (!pinned.is_empty()).then(|| operator::beside(path, named, &octets, pinned, now));
     let operator = operator.as_ref();
     // Without a configuration one SKR is meant.
-    let content = if config.is_some() { judge::split(&octets) } else { Ok(Content::One) };
-    let mut check = |gatherer: &mut Gatherer<'_>, line, octets: &[u8], candidate| -> anyhow::Result<()> {
-        let mut report = blank(line);
-        check_candidate((octets, candidate, operator), gatherer, now, &mut report)?;
-        reports.push(report);
-        Ok(())
-    };
+    let content = if config.is_some() { judge::split(&octets) } else { Ok(FileContent::One) };
+    let mut check =
+        |gatherer: &mut EvidenceGatherer<'_>, line, octets: &[u8], candidate| -> anyhow::Result<()> {
+            let mut report = blank(line);
+            check_candidate((octets, candidate, operator), gatherer, now, &mut report)?;
+            reports.push(report);
+            Ok(())
+        };
     match content {
-        Ok(Content::One) => {
+        Ok(FileContent::One) => {
             let candidate = gatherer.read(&octets);
             check(gatherer, None, &octets, candidate)
         }
-        Ok(Content::Many(parts)) => parts.iter().try_for_each(|part| {
+        Ok(FileContent::Many(parts)) => parts.iter().try_for_each(|part| {
             let candidate = part.read(&octets, |zone| gatherer.ours(zone));
             check(gatherer, Some(part.line), part.octets(&octets), candidate)
         }),
@@ -195,16 +197,17 @@ fn check_file(
 
 /// Has the SKR of one zone judged, and reports the verdict.
 fn check_candidate(
-    (octets, candidate, operator): (&[u8], Result<Candidate, Unread>, Option<&Operator>),
-    gatherer: &mut Gatherer<'_>,
+    (octets, candidate, operator): (&[u8], Result<Candidate, UnreadableSkr>, Option<&Operator>),
+    gatherer: &mut EvidenceGatherer<'_>,
     now: Timestamp,
-    report: &mut Report,
+    report: &mut CheckReport,
 ) -> anyhow::Result<()> {
     report.checks = rows(verdicts(FILE_CHECKS, &[]), "");
-    let mut summary = Summary { octets: octets.len(), sha256: hex(&digest(octets)), ..Summary::default() };
+    let mut summary =
+        SkrSummary { octets: octets.len(), sha256: hex(&digest(octets)), ..SkrSummary::default() };
     let candidate = match candidate {
         Ok(candidate) => candidate,
-        Err(Unread { zone, finding }) => {
+        Err(UnreadableSkr { zone, finding }) => {
             report.zone = zone.map(|zone| zone.to_string());
             unread(report, &finding);
             report.notes.extend(what_it_is(octets, &mut summary));
@@ -255,7 +258,9 @@ fn check_candidate(
         let skipped =
             if stage == Stage::Accept { missing(check, &context) } else { Some("the SKR does not verify") };
         report.checks.extend(row.into_iter().map(|row| match skipped {
-            Some(why) if row.findings.is_empty() => Row { verdict: Word::Skip, why_not: Some(why), ..row },
+            Some(why) if row.findings.is_empty() => {
+                CheckRow { verdict: Word::Skip, why_not: Some(why), ..row }
+            }
             _ => row,
         }));
     }
@@ -263,7 +268,7 @@ fn check_candidate(
 }
 
 /// Says what a file is that was not read as an SKR of the zone, where that can be told: whose SKR, or that it is a request.
-fn what_it_is(octets: &[u8], summary: &mut Summary) -> Option<String> {
+fn what_it_is(octets: &[u8], summary: &mut SkrSummary) -> Option<String> {
     let zone = accept::zone_of(octets)?;
     if format::is_request(octets) {
         let asks = match format::parse_ksr(octets, &zone) {
@@ -286,12 +291,12 @@ fn what_it_is(octets: &[u8], summary: &mut Summary) -> Option<String> {
 }
 
 /// The rows of an SKR that does not read.
-fn unread(report: &mut Report, finding: &SkrFinding) {
+fn unread(report: &mut CheckReport, finding: &SkrFinding) {
     not_run(report, finding, NOT_READ);
 }
 
 /// The rows of the checks that were not run.
-fn not_run(report: &mut Report, finding: &SkrFinding, why_not: &'static str) {
+fn not_run(report: &mut CheckReport, finding: &SkrFinding, why_not: &'static str) {
     report.checks.extend(rows(verdicts_unread(verify::CHECKS, finding), why_not));
     report.checks.extend(rows(verdicts_unread(accept::CHECKS, finding), why_not));
 }
@@ -300,7 +305,7 @@ const NOT_READ: &str = "the SKR does not read";
 const NOT_GATHERED: &str = "what it is held against cannot be read";
 
 /// What a check would need.
-fn missing(check: &Check, context: &Context<'_>) -> Option<&'static str> {
+fn missing(check: &Check, context: &AcceptContext<'_>) -> Option<&'static str> {
     match check.id {
         CheckId::SkrOperator if context.operator.is_none() => Some("no operator-certificates"),
         CheckId::SkrParentDs if context.parent.is_none() => Some("no parent-resolver"),

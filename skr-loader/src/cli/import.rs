@@ -8,12 +8,12 @@ use keystore::crypto::cms::MAX_SIGNATURE_OCTETS;
 use keystore::exchange::many;
 use keystore::time::Timestamp;
 
-use super::reach::{Done, Reach, confirm, print_advice, print_findings};
+use super::reach::{CarriedOut, LoaderArgs, confirm, print_advice, print_findings};
 use super::style::Style;
-use crate::control::{Answer, ImportReport, ImportResult, Request};
+use crate::control::{ControlAnswer, ControlImportResult, ControlRequest, ImportReport};
 use crate::files::{self, NamedBy, one_line, printable};
 use crate::operator::signature_path;
-use crate::order::{Execution, Order, ReasonRule};
+use crate::order::{Execution, OperatorOrder, ReasonRule};
 use crate::user::User;
 
 /// Hand a file to the loader, and say what became of it.
@@ -35,7 +35,7 @@ Examples:
   skr-loader import --force SKR-REPLAY --reason 'generation 7 has the wrong ZSK' --yes old.skr")]
 pub struct Args {
     #[command(flatten)]
-    reach: Reach,
+    reach: LoaderArgs,
     /// The signature of the KSK operator over the file (CMS); by default FILE.p7s, when it is there.
     #[arg(long, value_name = "FILE")]
     signature: Option<PathBuf>,
@@ -62,7 +62,7 @@ pub struct Args {
 /// An ID that may be forced.
 pub fn forceable(id: &str) -> Result<String, String> {
     let who = User { uid: 0, name: None };
-    let order = Order::new(who, &[id.to_owned()], None, Execution::DryRun, ReasonRule::WhenForced);
+    let order = OperatorOrder::new(who, &[id.to_owned()], None, Execution::DryRun, ReasonRule::WhenForced);
     order
         .map(|order| order.force.iter().map(ToString::to_string).collect())
         .map_err(|error| error.to_string())
@@ -78,7 +78,7 @@ pub fn main(args: &Args, now: Timestamp, out: &mut impl Write) -> anyhow::Result
         printable(args.file.file_name().unwrap_or_default())
     };
     let signature = signature(args)?.map(|octets| data_encoding::BASE64.encode(&octets));
-    let request = |dry_run, force: &[String]| Request::Import {
+    let request = |dry_run, force: &[String]| ControlRequest::Import {
         name: name.clone(),
         content: data_encoding::BASE64.encode(&octets),
         signature: signature.clone(),
@@ -88,8 +88,8 @@ pub fn main(args: &Args, now: Timestamp, out: &mut impl Write) -> anyhow::Result
     };
     if !args.force.is_empty() && !args.dry_run && !args.yes {
         let (answer, _) = args.reach.ask(request(true, &args.force), now)?;
-        let Answer::Imported { imports } = &answer else {
-            return finish(args, &answer, Done::ByDaemon, style, out);
+        let ControlAnswer::Imported { imports } = &answer else {
+            return finish(args, &answer, CarriedOut::ByDaemon, style, out);
         };
         if imports.iter().all(|import| !import.is_good()) {
             // Not even with what is forced: for the log, too. Nothing is forced that nobody was asked about, should it be good by now.
@@ -109,8 +109,8 @@ pub fn main(args: &Args, now: Timestamp, out: &mut impl Write) -> anyhow::Result
 
 fn finish(
     args: &Args,
-    answer: &Answer,
-    done: Done,
+    answer: &ControlAnswer,
+    done: CarriedOut,
     style: Style,
     out: &mut impl Write,
 ) -> anyhow::Result<bool> {
@@ -118,18 +118,20 @@ fn finish(
         writeln!(out, "{}", serde_json::to_string_pretty(answer)?)?;
     }
     match answer {
-        Answer::Imported { imports } => {
+        ControlAnswer::Imported { imports } => {
             if !args.json {
                 for import in imports {
                     print(import, style, out)?;
                 }
-                if !args.dry_run && imports.iter().any(|import| import.result == ImportResult::Accepted) {
+                if !args.dry_run
+                    && imports.iter().any(|import| import.result == ControlImportResult::Accepted)
+                {
                     done.note(out)?;
                 }
             }
             Ok(!imports.is_empty() && imports.iter().all(ImportReport::is_good))
         }
-        Answer::Refused { why, .. } => anyhow::bail!("{}", one_line(why)),
+        ControlAnswer::Refused { why, .. } => anyhow::bail!("{}", one_line(why)),
         other => anyhow::bail!("an answer to something else: {other:?}"),
     }
 }

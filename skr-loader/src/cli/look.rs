@@ -9,16 +9,16 @@ use keystore::exchange::{Bundle, bind, format};
 use keystore::store::{MAX_SKR_OCTETS, skr_path, zone_dir};
 use serde::Serialize;
 
-use super::reach::Folder;
+use super::reach::StateFolderArgs;
 use crate::accept::{self, key_name};
 use crate::files::{self, NamedBy, hex};
-use crate::store::{self, Stored};
+use crate::store::{self, StoreRead};
 
 /// List the accepted generations of a zone.
 #[derive(Debug, clap::Args)]
 pub struct ListArgs {
     #[command(flatten)]
-    folder: Folder,
+    folder: StateFolderArgs,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -57,12 +57,14 @@ pub fn list(args: &ListArgs, out: &mut impl Write) -> anyhow::Result<()> {
     let zone = args.zone.parse::<Name>().with_context(|| args.zone.clone())?;
     let accepted = args.folder.locate()?.join("accepted");
     let state = match store::peek(&accepted, &zone) {
-        Stored::Read { state, damage: None } => state,
-        Stored::Read { damage: Some(error), .. } | Stored::Unread { error, .. } => return Err(error.into()),
+        StoreRead::Read { state, damage: None } => state,
+        StoreRead::Read { damage: Some(error), .. } | StoreRead::Unread { error, .. } => {
+            return Err(error.into());
+        }
     };
     let in_force = state.in_force.ok_or_else(|| anyhow!("nothing was accepted for {zone} yet"))?.generation;
     let dir = zone_dir(&accepted, &zone);
-    let look = |kept: store::Kept| {
+    let look = |kept: store::KeptGeneration| {
         let (octets, received) = store::read_kept(&accepted, &zone, kept.generation)
             .with_context(|| skr_path(&dir, kept.generation).display().to_string())?;
         let parsed = bind::parse_skr(&octets, &zone).map_err(|error| error.to_string());

@@ -13,12 +13,12 @@ use metrics::Metrics;
 use super::style::Style;
 use crate::Loader;
 use crate::checks::FORCEABLE;
-use crate::control::job::Job;
-use crate::control::{Answer, CallError, FindingReport, Request, call};
+use crate::control::job::LoaderJob;
+use crate::control::{CallError, ControlAnswer, ControlRequest, FindingReport, call};
 use crate::files;
 use crate::files::one_line;
-use crate::loader::StartError;
-use crate::store::OpenError;
+use crate::loader::LoaderStartError;
+use crate::store::StoreOpenError;
 use crate::user::User;
 
 /// Where a loader is looked for that has no configuration here.
@@ -28,7 +28,7 @@ const CONFIG: &str = "/etc/offline-ksk/offline-ksk.toml";
 
 /// Which loader is meant.
 #[derive(Debug, Clone, clap::Args)]
-pub struct Reach {
+pub struct LoaderArgs {
     /// The configuration file of the loader.
     #[arg(short, long, value_name = "FILE", default_value = CONFIG)]
     pub config: PathBuf,
@@ -37,7 +37,7 @@ pub struct Reach {
     pub socket: Option<PathBuf>,
 }
 
-impl Reach {
+impl LoaderArgs {
     /// The socket of the loader.
     pub fn locate(&self) -> Result<PathBuf, CallError> {
         let named = self.socket.clone().or_else(|| Config::locate_control_socket(&self.config));
@@ -53,7 +53,7 @@ impl Reach {
     }
 
     /// Asks the running loader on `socket`.
-    pub fn call(&self, socket: &Path, request: &Request) -> Result<Answer, CallError> {
+    pub fn call(&self, socket: &Path, request: &ControlRequest) -> Result<ControlAnswer, CallError> {
         call(socket, request).map_err(|error| match error {
             CallError::NoDaemon(socket)
                 if self.socket.is_none() && socket == control_socket_of(Path::new(STATE_DIR)) =>
@@ -68,10 +68,14 @@ impl Reach {
     }
 
     /// Asks the running loader, or does it here when none runs. `told` is set when it was done here.
-    pub fn ask(&self, request: Request, now: Timestamp) -> anyhow::Result<(Answer, Done)> {
+    pub fn ask(
+        &self,
+        request: ControlRequest,
+        now: Timestamp,
+    ) -> anyhow::Result<(ControlAnswer, CarriedOut)> {
         let socket = self.locate()?;
         match self.call(&socket, &request) {
-            Ok(answer) => return Ok((answer, Done::ByDaemon)),
+            Ok(answer) => return Ok((answer, CarriedOut::ByDaemon)),
             Err(CallError::NoDaemon(_)) if self.socket.is_none() => {}
             Err(error) => return Err(error.into()),
         }
@@ -95,16 +99,16 @@ impl Reach {
         let has_targets = !config.deliver.is_empty();
         let mut loader = match Loader::for_order(config, Metrics::new()?) {
             Ok(loader) => loader,
-            Err(error @ StartError::Store(OpenError::Locked { .. })) => {
+            Err(error @ LoaderStartError::Store(StoreOpenError::Locked { .. })) => {
                 bail!("{error}, or it was started without its socket {}", socket.display());
             }
             Err(error) => return Err(error.into()),
         };
-        let answer = match Job::new(request, user) {
+        let answer = match LoaderJob::new(request, user) {
             Ok(job) => job.run(&mut loader, now),
-            Err(error) => Answer::refused(error.to_string()),
+            Err(error) => ControlAnswer::refused(error.to_string()),
         };
-        Ok((answer, Done::Here { has_targets }))
+        Ok((answer, CarriedOut::Here { has_targets }))
     }
 }
 
@@ -131,7 +135,7 @@ fn unlocated(config: &Path) -> Unlocated {
 
 /// Which state folder is meant.
 #[derive(Debug, Clone, clap::Args)]
-pub struct Folder {
+pub struct StateFolderArgs {
     /// The configuration file, which names the state folder.
     #[arg(short, long, value_name = "FILE", default_value = CONFIG)]
     config: PathBuf,
@@ -140,7 +144,7 @@ pub struct Folder {
     state_dir: Option<PathBuf>,
 }
 
-impl Folder {
+impl StateFolderArgs {
     /// The folder, which is there.
     pub fn locate(&self) -> anyhow::Result<PathBuf> {
         let named = self.state_dir.clone().or_else(|| Config::locate_state_dir(&self.config));
@@ -174,7 +178,7 @@ pub fn is_there(state_dir: &Path) -> anyhow::Result<()> {
 
 /// Which process carried the order out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Done {
+pub enum CarriedOut {
     /// The running loader.
     ByDaemon,
     /// This process; none runs.
@@ -184,7 +188,7 @@ pub enum Done {
     },
 }
 
-impl Done {
+impl CarriedOut {
     /// What somebody should know of it.
     pub fn note(self, out: &mut impl Write) -> io::Result<()> {
         match self {

@@ -6,9 +6,9 @@ use keystore::dns::Name;
 use keystore::time::Timestamp;
 
 use super::import::forceable;
-use super::reach::{Reach, confirm, print_advice, print_findings};
+use super::reach::{LoaderArgs, confirm, print_advice, print_findings};
 use super::style::Style;
-use crate::control::{Answer, CoverageReport, Request, RollbackReport};
+use crate::control::{ControlAnswer, ControlRequest, CoverageReport, RollbackReport};
 use crate::files::one_line;
 
 /// Put the content of an older generation in force again.
@@ -29,7 +29,7 @@ Example:
 What there is to go back to: skr-loader list example.org")]
 pub struct Args {
     #[command(flatten)]
-    reach: Reach,
+    reach: LoaderArgs,
     /// The generation to go back to.
     #[arg(long, value_name = "N")]
     to: Option<u64>,
@@ -56,7 +56,7 @@ pub struct Args {
 /// Runs the command; true when it is done.
 pub fn main(args: &Args, now: Timestamp, out: &mut impl Write) -> anyhow::Result<bool> {
     let style = Style::of_stdout();
-    let request = |to, dry_run| Request::Rollback {
+    let request = |to, dry_run| ControlRequest::Rollback {
         zone: args.zone.to_string(),
         to,
         force: args.force.clone(),
@@ -66,7 +66,7 @@ pub fn main(args: &Args, now: Timestamp, out: &mut impl Write) -> anyhow::Result
     let mut to = args.to;
     if !args.dry_run && !args.yes {
         let (answer, _) = args.reach.ask(request(to, true), now)?;
-        if let Answer::RolledBack(report) = &answer {
+        if let ControlAnswer::RolledBack(report) = &answer {
             print(report, style, &mut io::stderr())?;
             if !confirm("Go back?", false)? {
                 return Ok(false);
@@ -80,7 +80,7 @@ pub fn main(args: &Args, now: Timestamp, out: &mut impl Write) -> anyhow::Result
         writeln!(out, "{}", serde_json::to_string_pretty(&answer)?)?;
     }
     match &answer {
-        Answer::RolledBack(report) => {
+        ControlAnswer::RolledBack(report) => {
             if !args.json {
                 print(report, style, out)?;
                 if !args.dry_run {
@@ -89,7 +89,7 @@ pub fn main(args: &Args, now: Timestamp, out: &mut impl Write) -> anyhow::Result
             }
             Ok(true)
         }
-        Answer::Refused { why, findings } => {
+        ControlAnswer::Refused { why, findings } => {
             if !args.json {
                 print_findings(findings, style, out)?;
                 print_advice(findings, out)?;

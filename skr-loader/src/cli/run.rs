@@ -15,10 +15,10 @@ use metrics::health::watch::{HealthWatch, Watched};
 use metrics::http::{self, Endpoint, Guard};
 use tracing_subscriber::EnvFilter;
 
-use crate::control::Answer;
-use crate::control::server::{Answers, Server as ControlServer};
-use crate::loader::{Control, Loader, StartError};
-use crate::preflight::{self, Work};
+use crate::control::ControlAnswer;
+use crate::control::server::{Answers, ControlServer};
+use crate::loader::{Control, Loader, LoaderStartError};
+use crate::preflight::{self, HostTask};
 use crate::service::{self, ConfigurationState, Reloader};
 use crate::watching::AUDIT;
 use crate::zone_folder::{ZoneFolder, ZoneFolderWatch};
@@ -56,7 +56,7 @@ enum LogForm {
 pub fn main(args: &Args, out: &mut impl std::io::Write) -> anyhow::Result<bool> {
     if args.check_config {
         let config = Config::load(&args.config)?;
-        return Ok(preflight::report(&config, &[Work::AcceptSkrs], &args.config, out)?);
+        return Ok(preflight::report(&config, &[HostTask::AcceptSkrs], &args.config, out)?);
     }
     start_log(args.log);
     run(args)?;
@@ -76,7 +76,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
     let mut signals = service::signals().context("signal handlers")?;
     let stopped = service::stop_flag().context("cannot watch for signals")?;
     let mut loader = match Loader::new_unless(config, metrics.clone(), &stopped) {
-        Err(StartError::Stopped) => {
+        Err(LoaderStartError::Stopped) => {
             tracing::info!("stopped while it started");
             return Ok(());
         }
@@ -154,15 +154,15 @@ fn reload(
     path: &Path,
     health: &HealthWatch,
     in_use: &mut Config,
-) -> (Answer, ConfigurationState) {
+) -> (ControlAnswer, ConfigurationState) {
     match service::load(path, InUse::Config(in_use), clock::now()) {
         Ok(config) => {
             health.reload((&config).into());
             let Some(result) = control.reload_and_wait(config.clone()) else {
                 let what = "the loader is stopping, or very busy; the configuration is read again by itself";
-                return (Answer::refused(what), ConfigurationState::Unread);
+                return (ControlAnswer::refused(what), ConfigurationState::Unread);
             };
-            let answer = Answer::of_taken(result.as_ref().copied(), &config);
+            let answer = ControlAnswer::of_taken(result.as_ref().copied(), &config);
             if result.is_ok() {
                 *in_use = config;
                 service::remember_zone_files(in_use, Program::Loader);
@@ -171,7 +171,7 @@ fn reload(
         }
         Err(error) => {
             tracing::error!("the configuration is not taken, the old one stays in use: {error}");
-            let (answer, state) = Answer::of_errors(&error);
+            let (answer, state) = ControlAnswer::of_errors(&error);
             control.reload_failed(state);
             (answer, state)
         }

@@ -18,9 +18,9 @@ use metrics::health::terminal::{self, Paint};
 use metrics::health::{Health, Severity};
 
 use super::look::zone_of_dir;
-use super::reach::{Reach, STATE_DIR, is_there};
+use super::reach::{LoaderArgs, STATE_DIR, is_there};
 use super::style::Style;
-use crate::control::{Answer, CallError, Request};
+use crate::control::{CallError, ControlAnswer, ControlRequest};
 use crate::files::one_line;
 use crate::watching::AUDIT;
 
@@ -39,7 +39,7 @@ const PAUSE: Duration = Duration::from_secs(2);
 #[derive(Debug, clap::Args)]
 pub struct StatusArgs {
     #[command(flatten)]
-    reach: Reach,
+    reach: LoaderArgs,
     /// The state folder, instead of what the configuration says.
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
@@ -71,7 +71,7 @@ pub struct StatusArgs {
 #[derive(Debug, clap::Args)]
 pub struct ReloadArgs {
     #[command(flatten)]
-    reach: Reach,
+    reach: LoaderArgs,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -146,10 +146,10 @@ fn look(args: &StatusArgs, now: Timestamp) -> anyhow::Result<(Health, Thresholds
     let (health, thresholds) = if has_limits && args.reach.socket.is_none() {
         here(None)?
     } else {
-        let request = Request::Status { zones: zones.iter().map(ToString::to_string).collect() };
+        let request = ControlRequest::Status { zones: zones.iter().map(ToString::to_string).collect() };
         match args.reach.call(&socket, &request) {
-            Ok(Answer::Status(health)) => (*health, thresholds()),
-            Ok(Answer::Refused { why, .. }) => anyhow::bail!("{}", one_line(&why)),
+            Ok(ControlAnswer::Status(health)) => (*health, thresholds()),
+            Ok(ControlAnswer::Refused { why, .. }) => anyhow::bail!("{}", one_line(&why)),
             Ok(other) => anyhow::bail!("an answer to something else: {other:?}"),
             Err(error) if args.reach.socket.is_some() => return Err(error.into()),
             Err(error) => {
@@ -225,18 +225,18 @@ fn defaults() -> Thresholds {
 
 /// Runs `reload`; true when the new configuration is in use.
 pub fn reload(args: &ReloadArgs, out: &mut impl Write) -> anyhow::Result<bool> {
-    let answer = args.reach.call(&args.reach.locate()?, &Request::Reload {})?;
+    let answer = args.reach.call(&args.reach.locate()?, &ControlRequest::Reload {})?;
     if args.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&answer)?)?;
     }
     match &answer {
-        Answer::Reloaded { zones, warnings } if !args.json => {
+        ControlAnswer::Reloaded { zones, warnings } if !args.json => {
             for warning in warnings {
                 writeln!(out, "{}", one_line(warning))?;
             }
             writeln!(out, "the configuration is in use, {zones} zone(s)")?;
         }
-        Answer::PartlyReloaded { zones, findings, .. } if !args.json => {
+        ControlAnswer::PartlyReloaded { zones, findings, .. } if !args.json => {
             for finding in findings {
                 writeln!(out, "{}", one_line(finding))?;
             }
@@ -245,14 +245,14 @@ pub fn reload(args: &ReloadArgs, out: &mut impl Write) -> anyhow::Result<bool> {
                 "the configuration is in use, {zones} zone(s); those of zone files with errors are as they were"
             )?;
         }
-        Answer::NotReloaded { findings } if !args.json => {
+        ControlAnswer::NotReloaded { findings } if !args.json => {
             for finding in findings {
                 writeln!(out, "{}", one_line(finding))?;
             }
             writeln!(out, "the old configuration stays in use")?;
         }
-        Answer::Refused { why, .. } => anyhow::bail!("{}", one_line(why)),
+        ControlAnswer::Refused { why, .. } => anyhow::bail!("{}", one_line(why)),
         _ => {}
     }
-    Ok(matches!(answer, Answer::Reloaded { .. }))
+    Ok(matches!(answer, ControlAnswer::Reloaded { .. }))
 }

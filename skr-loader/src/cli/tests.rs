@@ -262,7 +262,7 @@ fn audit_verify_names_the_first_bad_line() {
     let run = |more: &[&str]| bench.run(start(), &[&["audit"], more, &["--state-dir", dir]].concat());
     assert!(run(&["verify"]).0.unwrap_err().to_string().contains("audit.jsonl"), "no log");
 
-    let mut log = crate::audit::Audit::open(&path).unwrap();
+    let mut log = crate::audit::AuditWriter::open(&path).unwrap();
     for n in 0..3 {
         let record = crate::audit::Record {
             zone: Some(ZONE.to_owned()),

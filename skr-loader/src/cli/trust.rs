@@ -23,7 +23,7 @@ use serde::Serialize;
 
 use super::MissingOption;
 use crate::accept;
-use crate::audit::{Audit, AuditEvent, LOG, Record};
+use crate::audit::{AuditEvent, AuditWriter, LOG, Record};
 use crate::files::{self, NamedBy, hex, one_line};
 use crate::user::User;
 
@@ -373,10 +373,10 @@ fn write(
 }
 
 /// The log of the daemon, which may be running. One that is begun here must be the daemon's all the same.
-fn open_audit(state_dir: &Path) -> anyhow::Result<Audit> {
+fn open_audit(state_dir: &Path) -> anyhow::Result<AuditWriter> {
     let path = state_dir.join(LOG);
     let is_new = !path.exists();
-    let audit = Audit::open(&path)
+    let audit = AuditWriter::open(&path)
         .with_context(|| format!("{}: nothing is learnt that cannot be written there", path.display()))?;
     let owner = fs::metadata(state_dir.join("accepted")).or_else(|_| fs::metadata(state_dir))?;
     if is_new && fs::metadata(&path)?.uid() != owner.uid() {

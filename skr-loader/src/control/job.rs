@@ -5,26 +5,26 @@ use std::sync::Arc;
 use keystore::dns::{Name, NameError};
 use keystore::time::Timestamp;
 
-use super::{Answer, ImportReport, Request};
+use super::{ControlAnswer, ControlRequest, ImportReport};
 use crate::Loader;
 use crate::files::one_line;
 use crate::inbox::Dropped;
-use crate::loader::{Acknowledgement, Import};
+use crate::loader::{Acknowledgement, FileImport};
 use crate::operator::Operator;
-use crate::order::{Execution, Order, OrderError, ReasonRule};
+use crate::order::{Execution, OperatorOrder, OrderError, ReasonRule};
 use crate::user::User;
 
 /// Something for the loader to do.
 #[derive(Debug)]
-pub enum Job {
+pub enum LoaderJob {
     /// Say how things stand.
     Status(Vec<String>),
     /// Judge a file, with the signature of the KSK operator over it.
-    Import(Dropped, Option<Vec<u8>>, Arc<Order>),
+    Import(Dropped, Option<Vec<u8>>, Arc<OperatorOrder>),
     /// Note that a person has seen what is told of a zone's drops.
-    Acknowledge(Name, Option<String>, Order),
+    Acknowledge(Name, Option<String>, OperatorOrder),
     /// Go back.
-    RollBack(Name, Option<u64>, Order),
+    RollBack(Name, Option<u64>, OperatorOrder),
     /// Read the configuration again.
     Reload,
 }
@@ -49,22 +49,22 @@ pub enum JobError {
     Content(#[source] data_encoding::DecodeError),
 }
 
-impl Job {
+impl LoaderJob {
     /// Checks a request of `who`.
-    pub fn new(request: Request, who: User) -> Result<Self, JobError> {
+    pub fn new(request: ControlRequest, who: User) -> Result<Self, JobError> {
         let name =
             |zone: &str| Name::parse(zone).map_err(|source| JobError::Zone { zone: zone.to_owned(), source });
         let order = |force: &[String], reason: Option<&str>, dry_run, rule| {
             let execution = if dry_run { Execution::DryRun } else { Execution::Real };
-            Order::new(who, force, reason, execution, rule)
+            OperatorOrder::new(who, force, reason, execution, rule)
         };
         match request {
-            Request::Status { zones } => {
+            ControlRequest::Status { zones } => {
                 let label = |zone: &String| name(zone).map(|name| name.zone_label());
                 Ok(Self::Status(zones.iter().map(label).collect::<Result<_, _>>()?))
             }
-            Request::Reload {} => Ok(Self::Reload),
-            Request::Import { name, content, signature, force, reason, dry_run } => {
+            ControlRequest::Reload {} => Ok(Self::Reload),
+            ControlRequest::Import { name, content, signature, force, reason, dry_run } => {
                 let order = Arc::new(order(&force, reason.as_deref(), dry_run, ReasonRule::WhenForced)?);
                 let decode =
                     |text: &str| data_encoding::BASE64.decode(text.as_bytes()).map_err(JobError::Content);
@@ -72,12 +72,12 @@ impl Job {
                 let file = Dropped::by_hand(name.into(), decode(&content)?, Arc::clone(&order));
                 Ok(Self::Import(file, signature, order))
             }
-            Request::Acknowledge { zone, file, reason } => Ok(Self::Acknowledge(
+            ControlRequest::Acknowledge { zone, file, reason } => Ok(Self::Acknowledge(
                 name(&zone)?,
                 file,
                 order(&[], reason.as_deref(), false, ReasonRule::WhenForced)?,
             )),
-            Request::Rollback { zone, to, force, reason, dry_run } => Ok(Self::RollBack(
+            ControlRequest::Rollback { zone, to, force, reason, dry_run } => Ok(Self::RollBack(
                 name(&zone)?,
                 to,
                 order(&force, reason.as_deref(), dry_run, ReasonRule::Always)?,
@@ -86,9 +86,14 @@ impl Job {
     }
 
     /// Begins it, and gives the answer to `reply`: at once, or, of a file of many zones, in a later step of the loader.
-    pub fn begin(self, loader: &mut Loader, now: Timestamp, reply: impl FnOnce(Answer) + Send + 'static) {
+    pub fn begin(
+        self,
+        loader: &mut Loader,
+        now: Timestamp,
+        reply: impl FnOnce(ControlAnswer) + Send + 'static,
+    ) {
         if !loader.may_change() {
-            return reply(Answer::refused(crate::loader::NO_LEASE));
+            return reply(ControlAnswer::refused(crate::loader::NO_LEASE));
         }
         match self {
             Self::Import(file, signature, order) => {
@@ -100,17 +105,19 @@ impl Job {
             }
             Self::RollBack(zone, to, order) => {
                 let result = loader.roll_back(&zone, to, &order, now);
-                reply(Answer::of_rollback(&result, &order, now));
+                reply(ControlAnswer::of_rollback(&result, &order, now));
                 if let Some(rollback) = result.ok().filter(|_| !order.dry_run) {
                     loader.tell_later(rollback.as_import());
                 }
             }
-            Self::Status(_) | Self::Reload => reply(Answer::refused("that is none of the loader's own")),
+            Self::Status(_) | Self::Reload => {
+                reply(ControlAnswer::refused("that is none of the loader's own"))
+            }
         }
     }
 
     /// Does it at once, with a loader that does not run.
-    pub fn run(self, loader: &mut Loader, now: Timestamp) -> Answer {
+    pub fn run(self, loader: &mut Loader, now: Timestamp) -> ControlAnswer {
         match self {
             Self::Import(file, signature, order) => {
                 let file = with_operator(file, signature, loader, now);
@@ -118,9 +125,9 @@ impl Job {
             }
             Self::Acknowledge(zone, file, order) => acknowledge(loader, &zone, file.as_deref(), &order, now),
             Self::RollBack(zone, to, order) => {
-                Answer::of_rollback(&loader.roll_back(&zone, to, &order, now), &order, now)
+                ControlAnswer::of_rollback(&loader.roll_back(&zone, to, &order, now), &order, now)
             }
-            Self::Status(_) | Self::Reload => Answer::refused("that is none of the loader's own"),
+            Self::Status(_) | Self::Reload => ControlAnswer::refused("that is none of the loader's own"),
         }
     }
 }
@@ -136,21 +143,23 @@ fn with_operator(mut file: Dropped, signature: Option<Vec<u8>>, loader: &Loader,
     file
 }
 
-fn answer(imports: &[Import], order: &Order) -> Answer {
-    Answer::Imported { imports: imports.iter().map(|import| ImportReport::new(import, order)).collect() }
+fn answer(imports: &[FileImport], order: &OperatorOrder) -> ControlAnswer {
+    ControlAnswer::Imported {
+        imports: imports.iter().map(|import| ImportReport::new(import, order)).collect(),
+    }
 }
 
 fn acknowledge(
     loader: &mut Loader,
     zone: &Name,
     file: Option<&str>,
-    order: &Order,
+    order: &OperatorOrder,
     now: Timestamp,
-) -> Answer {
+) -> ControlAnswer {
     match loader.acknowledge(zone, file, order, now) {
         Ok(Acknowledgement { zone, rejected, generation, checks }) => {
-            Answer::Acknowledged { zone: zone.to_string(), rejected, generation, checks }
+            ControlAnswer::Acknowledged { zone: zone.to_string(), rejected, generation, checks }
         }
-        Err(error) => Answer::refused(error.to_string()),
+        Err(error) => ControlAnswer::refused(error.to_string()),
     }
 }

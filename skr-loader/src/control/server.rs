@@ -23,8 +23,8 @@ use keystore::crypto::cms;
 use keystore::exchange::many;
 use metrics::health::watch::HealthWatch;
 
-use super::job::Job;
-use super::{Answer, Request};
+use super::job::LoaderJob;
+use super::{ControlAnswer, ControlRequest};
 use crate::files::one_line;
 use crate::loader::Control;
 use crate::user::User;
@@ -46,7 +46,7 @@ const LOOK_TIME: Duration = Duration::from_millis(500);
 const MAX_PATH: usize = 107;
 
 /// Reads the configuration again and hands it to every part.
-pub type Reload = Arc<dyn Fn() -> Answer + Send + Sync>;
+pub type Reload = Arc<dyn Fn() -> ControlAnswer + Send + Sync>;
 
 /// What a command can ask beside the loader's own loop, which may be busy for long.
 pub struct Answers {
@@ -58,7 +58,7 @@ pub struct Answers {
 
 /// The socket, as long as this lives.
 #[derive(Debug)]
-pub struct Server {
+pub struct ControlServer {
     path: PathBuf,
     /// Device and inode of the socket, so that only our own is removed.
     socket: (u64, u64),
@@ -105,7 +105,7 @@ pub enum ServeError {
     },
 }
 
-impl Server {
+impl ControlServer {
     /// Listens, and answers until it is dropped. The caller holds the lock of the state folder.
     pub fn start(config: &Config, control: Control, answers: Answers) -> Result<Self, ServeError> {
         let path = config.control_socket();
@@ -128,7 +128,7 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for ControlServer {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if fs::symlink_metadata(&self.path).is_ok_and(|m| (m.dev(), m.ino()) == self.socket) {
@@ -308,7 +308,11 @@ fn take(stream: UnixStream, handler: &Arc<RequestHandler>) -> io::Result<()> {
     let uid = rustix::net::sockopt::socket_peercred(&stream)?.uid.as_raw();
     let Some(number) = handler.connections().admit(uid, stream.try_clone()?) else {
         stream.set_nonblocking(true)?;
-        return answer(&stream, &Answer::refused("too many commands at once; try again"), Instant::now());
+        return answer(
+            &stream,
+            &ControlAnswer::refused("too many commands at once; try again"),
+            Instant::now(),
+        );
     };
     let handling = Arc::clone(handler);
     let thread = thread::Builder::new().name("command".to_owned());
@@ -325,11 +329,11 @@ fn serve(stream: &UnixStream, uid: u32, number: u64, handler: &RequestHandler) {
     let said = match read_line(stream, limit, time) {
         // It said nothing, or was closed.
         Ok(line) if line.is_empty() || !handler.connections().note_request(number) => return,
-        Ok(line) => match serde_json::from_slice::<Request>(&line) {
+        Ok(line) => match serde_json::from_slice::<ControlRequest>(&line) {
             Ok(request) if request.is_privileged() && !ours => {
                 let who = User::of(uid);
                 tracing::warn!(%who, "a command was refused: only root and the user of the loader may give it");
-                Answer::refused(format!(
+                ControlAnswer::refused(format!(
                     "{who} may not do this: only root and the user of the loader may (try sudo)"
                 ))
             }
@@ -338,10 +342,10 @@ fn serve(stream: &UnixStream, uid: u32, number: u64, handler: &RequestHandler) {
                 act(request, uid, handler)
             }
             Err(error) => {
-                Answer::refused(format!("the request does not read: {}", one_line(&error.to_string())))
+                ControlAnswer::refused(format!("the request does not read: {}", one_line(&error.to_string())))
             }
         },
-        Err(error) => Answer::refused(format!("the request does not read: {error}")),
+        Err(error) => ControlAnswer::refused(format!("the request does not read: {error}")),
     };
     if let Err(error) = answer(stream, &said, Instant::now() + WRITE_TIME) {
         tracing::debug!(%error, "an answer was not taken");
@@ -377,7 +381,7 @@ fn read_line(mut stream: &UnixStream, limit: usize, time: Duration) -> io::Resul
     }
 }
 
-fn answer(mut stream: &UnixStream, answer: &Answer, until: Instant) -> io::Result<()> {
+fn answer(mut stream: &UnixStream, answer: &ControlAnswer, until: Instant) -> io::Result<()> {
     let mut line = serde_json::to_vec(answer)?;
     line.push(b'\n');
     let mut rest = &line[..];
@@ -412,19 +416,19 @@ fn late() -> io::Error {
 }
 
 /// Does what is asked.
-fn act(request: Request, uid: u32, handler: &RequestHandler) -> Answer {
-    match Job::new(request, User::of(uid)) {
-        Err(error) => Answer::refused(error.to_string()),
-        Ok(Job::Reload) => (handler.answers.reload)(),
-        Ok(Job::Status(zones)) => {
+fn act(request: ControlRequest, uid: u32, handler: &RequestHandler) -> ControlAnswer {
+    match LoaderJob::new(request, User::of(uid)) {
+        Err(error) => ControlAnswer::refused(error.to_string()),
+        Ok(LoaderJob::Reload) => (handler.answers.reload)(),
+        Ok(LoaderJob::Status(zones)) => {
             let health = handler.answers.health.look_now(LOOK_TIME);
             let health = if zones.is_empty() { health.without_details() } else { health.only(&zones) };
-            Answer::Status(Box::new(health))
+            ControlAnswer::Status(Box::new(health))
         }
         Ok(job) => handler
             .control
             .ask(move |loader, now, reply| job.begin(loader, now, reply))
-            .unwrap_or_else(|| Answer::refused("the loader is stopping, or very busy; try again")),
+            .unwrap_or_else(|| ControlAnswer::refused("the loader is stopping, or very busy; try again")),
     }
 }
 
@@ -503,7 +507,7 @@ mod tests {
         assert_eq!(read_line(&ours, 100, READ_TIME).unwrap(), b"");
         // An answer that nobody fetches.
         let (_client, ours) = pair();
-        let long = Answer::refused("x".repeat(8 << 20));
+        let long = ControlAnswer::refused("x".repeat(8 << 20));
         let begun = Instant::now();
         let error = answer(&ours, &long, Instant::now() + Duration::from_millis(100)).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);

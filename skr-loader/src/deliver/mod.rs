@@ -38,8 +38,8 @@ use metrics::Metrics;
 
 use crate::store::InForce;
 use command::CommandError;
-use note::Notes;
-use plan::Plan;
+use note::DeliveryNotes;
+use plan::DeliveryPlan;
 use state::DeliveryStates;
 use worker::Worker;
 
@@ -49,14 +49,14 @@ pub trait Deliver: Send {
     /// Empty = it does not forget. An error means that it cannot be reached.
     fn instance(&mut self) -> Result<String, CommandError>;
     /// What of a generation it is given.
-    fn plan(&self, bundles: &[Bundle], now: Timestamp) -> Plan;
+    fn plan(&self, bundles: &[Bundle], now: Timestamp) -> DeliveryPlan;
     /// Gives it a generation.
-    fn import(&mut self, task: &Task<'_>) -> Result<(), CommandError>;
+    fn import(&mut self, task: &DeliveryTask<'_>) -> Result<(), CommandError>;
     /// Tells it that a slot of the plan has begun.
-    fn switch(&mut self, task: &Task<'_>) -> Result<(), CommandError>;
+    fn switch(&mut self, task: &DeliveryTask<'_>) -> Result<(), CommandError>;
     /// Makes the server take all signatures of the bundle anew, or load the zone, after an import that changed nothing. False where no
     /// command is known that does so. The caller imports what is in force a moment later.
-    fn force_reimport(&mut self, _task: &Task<'_>) -> Result<bool, CommandError> {
+    fn force_reimport(&mut self, _task: &DeliveryTask<'_>) -> Result<bool, CommandError> {
         Ok(false)
     }
     /// Makes the server look at once at which signatures are due, where it has put that off. False where no command is known that does
@@ -68,7 +68,7 @@ pub trait Deliver: Send {
 
 /// What is to be delivered.
 #[derive(Debug, Clone, Copy)]
-pub struct Task<'a> {
+pub struct DeliveryTask<'a> {
     /// The zone.
     pub zone: &'a Name,
     /// The generation in force.
@@ -78,7 +78,7 @@ pub struct Task<'a> {
     /// The folder of the zone's ZSKs.
     pub keys: &'a Path,
     /// What the server is given of it.
-    pub plan: &'a Plan,
+    pub plan: &'a DeliveryPlan,
     /// The time.
     pub now: Timestamp,
 }
@@ -204,7 +204,7 @@ impl Target {
             &config.name,
             server,
             prover,
-            Notes::new(state_dir.join("delivered").join(&config.name)),
+            DeliveryNotes::new(state_dir.join("delivered").join(&config.name)),
             state_dir.join("accepted"),
             states.clone(),
             metrics.clone(),

@@ -16,7 +16,7 @@ const MAX_OCTETS: u64 = 4096;
 /// What a target was last proven to serve of one zone.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Note {
+pub struct DeliveryNote {
     /// The generation.
     pub generation: u64,
     /// SHA-256 of its file, in hexadecimal.
@@ -29,24 +29,24 @@ pub struct Note {
 
 /// The notes of one target, in the folder `delivered/TARGET`.
 #[derive(Debug)]
-pub struct Notes {
+pub struct DeliveryNotes {
     folder: PathBuf,
 }
 
-impl Notes {
+impl DeliveryNotes {
     /// The notes in `folder`, which need not exist.
     pub const fn new(folder: PathBuf) -> Self {
         Self { folder }
     }
 
     /// The note of `zone`. One that is damaged or cannot be read counts as none: then the zone is delivered once more.
-    pub fn read(&self, zone: &Name) -> Option<Note> {
+    pub fn read(&self, zone: &Name) -> Option<DeliveryNote> {
         let file = files::read(&self.path(zone), NamedBy::Dropper, MAX_OCTETS).ok()?;
         serde_json::from_slice(&file.octets).ok()
     }
 
     /// Writes the note of `zone` durably.
-    pub fn write(&self, zone: &Name, note: &Note) -> io::Result<()> {
+    pub fn write(&self, zone: &Name, note: &DeliveryNote) -> io::Result<()> {
         let octets = serde_json::to_vec(note)?;
         if let Some(around) = self.folder.parent() {
             durable::create_own_dir(around, 0o755)?;

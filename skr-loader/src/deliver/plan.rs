@@ -13,7 +13,7 @@ const EARLY: u64 = 300;
 
 /// What a server is given of a generation.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plan {
+pub struct DeliveryPlan {
     /// In the order of their times.
     pub slots: Vec<Slot>,
     /// What cannot be served as it was signed, for the log.
@@ -29,7 +29,7 @@ pub struct Slot {
     pub bundle: Bundle,
 }
 
-impl Plan {
+impl DeliveryPlan {
     /// The bundles in force and to come, each from its inception. `bundles` are ordered by inception.
     #[must_use]
     pub fn as_signed(bundles: &[Bundle], now: Timestamp) -> Self {
@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn bundles_that_only_renew_come_early_and_past_ones_are_left_out() {
         let bundles = SkrBuilder::new("example.", t(0)).bundles(4).build().bundles;
-        let plan = Plan::for_named(&bundles, t(9 * DAY + 5));
+        let plan = DeliveryPlan::for_named(&bundles, t(9 * DAY + 5));
         let from: Vec<_> = plan.slots.iter().map(|s| s.from).collect();
         assert_eq!(from, [t(9 * DAY), t(18 * DAY - EARLY), t(27 * DAY - EARLY)]);
         assert_eq!(plan.warnings, Vec::<String>::new());
@@ -189,17 +189,18 @@ mod tests {
         assert_eq!(plan.at(t(18 * DAY - EARLY)), Some(1));
         assert_eq!(plan.next(t(18 * DAY - EARLY)), Some(t(27 * DAY - EARLY)));
         assert_eq!([0, 1, 2].map(|i| plan.refresh(i)), [5 * DAY; 3]);
-        assert_eq!(Plan::for_named(&bundles[..1], t(0)).refresh(0), 7 * DAY);
+        assert_eq!(DeliveryPlan::for_named(&bundles[..1], t(0)).refresh(0), 7 * DAY);
         assert_eq!((plan.at(t(0)), plan.next(t(28 * DAY))), (None, None));
-        let signed: Vec<_> = Plan::as_signed(&bundles, t(9 * DAY)).slots.iter().map(|s| s.from).collect();
+        let signed: Vec<_> =
+            DeliveryPlan::as_signed(&bundles, t(9 * DAY)).slots.iter().map(|s| s.from).collect();
         assert_eq!(signed, [t(9 * DAY), t(18 * DAY), t(27 * DAY)]);
-        assert_eq!(Plan::for_named(&[], t(0)).slots, []);
+        assert_eq!(DeliveryPlan::for_named(&[], t(0)).slots, []);
     }
 
     #[test]
     fn seconds_between_bundles_are_halved() {
         let bundles = SkrBuilder::new("example.", t(0)).bundles(4).step(4).validity(6).build().bundles;
-        let from: Vec<_> = Plan::for_named(&bundles, t(0)).slots.iter().map(|s| s.from).collect();
+        let from: Vec<_> = DeliveryPlan::for_named(&bundles, t(0)).slots.iter().map(|s| s.from).collect();
         assert_eq!(from, [t(0), t(2), t(5), t(9)], "strictly in order");
     }
 
@@ -209,7 +210,7 @@ mod tests {
         let builder = SkrBuilder::new("example.", t(0)).bundles(3);
         let builder = builder.zsk(zsk(2)).zsk_during(zsk(3), t(9 * DAY), Timestamp::MAX);
         let from: Vec<_> =
-            Plan::for_named(&builder.build().bundles, t(0)).slots.iter().map(|s| s.from).collect();
+            DeliveryPlan::for_named(&builder.build().bundles, t(0)).slots.iter().map(|s| s.from).collect();
         assert_eq!(from, [t(0), t(9 * DAY), t(18 * DAY - EARLY)]);
     }
 
@@ -231,7 +232,7 @@ mod tests {
         assert!(unservable(&bundles[1]).unwrap().contains("is published and signs no DNSKEY"));
         // From before, in the middle of, and after the bundle that is left out.
         for (now, expected) in [(0, vec![0, 2, 3]), (7600, vec![0, 2, 3]), (15_001, vec![2, 3])] {
-            let plan = Plan::for_named(&bundles, t(now));
+            let plan = DeliveryPlan::for_named(&bundles, t(now));
             let kept: Vec<_> = plan.slots.iter().map(|s| s.bundle.inception).collect();
             assert_eq!(kept, expected.iter().map(|i| bundles[*i].inception).collect::<Vec<_>>(), "{now}");
             assert_eq!(plan.warnings.is_empty(), now > 15_000);
@@ -242,7 +243,7 @@ mod tests {
     #[test]
     fn it_is_kept_with_a_warning_where_nothing_holds_through_it() {
         let bundles = prepublished(9 * DAY);
-        let plan = Plan::for_named(&bundles, t(0));
+        let plan = DeliveryPlan::for_named(&bundles, t(0));
         assert_eq!(plan.slots.len(), 4, "the signatures of the first do not last 18 days");
         assert!(plan.warnings[0].ends_with("named will refuse to switch to it and keep what it serves"));
         assert_eq!(plan.warnings.len(), 1);
@@ -252,7 +253,7 @@ mod tests {
     fn the_text_reads_back_with_the_times_of_the_slots() {
         let bundles = SkrBuilder::new("example.", t(0)).bundles(3).build().bundles;
         let zone = Name::parse("example.").unwrap();
-        let plan = Plan::for_named(&bundles, t(0));
+        let plan = DeliveryPlan::for_named(&bundles, t(0));
         let back = bind::parse_skr(plan.text(&zone, t(0), "a test").as_bytes(), &zone).unwrap();
         let times: Vec<_> = back.bundles.iter().map(|b| b.inception).collect();
         assert_eq!(times, plan.slots.iter().map(|s| s.from).collect::<Vec<_>>());

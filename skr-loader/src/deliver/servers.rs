@@ -15,8 +15,8 @@ use keystore::keys::timing::LackingTimes;
 use keystore::time::Timestamp;
 
 use super::command::{CommandError, Runner};
-use super::plan::Plan;
-use super::{Deliver, Task};
+use super::plan::DeliveryPlan;
+use super::{Deliver, DeliveryTask};
 use crate::probe::Probe;
 
 const PROGRAM: &str = concat!("skr-loader ", env!("CARGO_PKG_VERSION"));
@@ -46,7 +46,7 @@ pub fn server(target: &TargetConfig, stop: Arc<AtomicBool>) -> (Box<dyn Deliver>
 }
 
 /// `FOLDER/TARGET/ZONE.skr`, written whole.
-fn put(folder: &Path, target: &str, task: &Task<'_>, text: &str) -> Result<PathBuf, CommandError> {
+fn put(folder: &Path, target: &str, task: &DeliveryTask<'_>, text: &str) -> Result<PathBuf, CommandError> {
     let folder = folder.join(target);
     // The name of a zone ends in a dot, except that of the root.
     let path =
@@ -83,7 +83,7 @@ struct Named {
 }
 
 impl Named {
-    fn rndc(&self, command: &[&str], task: &Task<'_>) -> Result<(), CommandError> {
+    fn rndc(&self, command: &[&str], task: &DeliveryTask<'_>) -> Result<(), CommandError> {
         let zone = task.zone.to_string();
         let mut words = words(&self.rndc, command);
         words.push(zone);
@@ -103,25 +103,25 @@ impl Deliver for Named {
         })
     }
 
-    fn plan(&self, bundles: &[Bundle], now: Timestamp) -> Plan {
-        Plan::for_named(bundles, now)
+    fn plan(&self, bundles: &[Bundle], now: Timestamp) -> DeliveryPlan {
+        DeliveryPlan::for_named(bundles, now)
     }
 
-    fn import(&mut self, task: &Task<'_>) -> Result<(), CommandError> {
+    fn import(&mut self, task: &DeliveryTask<'_>) -> Result<(), CommandError> {
         check_keys(task)?;
         let path = put(&self.folder, &self.name, task, &task.plan.text(task.zone, task.now, PROGRAM))?;
         self.rndc(&["skr", "-import", &path.to_string_lossy()], task)
     }
 
     /// named misses the boundaries of bundles.
-    fn switch(&mut self, task: &Task<'_>) -> Result<(), CommandError> {
+    fn switch(&mut self, task: &DeliveryTask<'_>) -> Result<(), CommandError> {
         check_keys(task)?;
         self.rndc(&["loadkeys"], task)
     }
 
     /// named takes the signatures of an RRset out of the SKR when one is due, or when its records have changed; not when there is none,
     /// as after `rndc sign`. So the TTL of the RRsets changes by a second for a moment; validators take one that is shorter.
-    fn force_reimport(&mut self, task: &Task<'_>) -> Result<bool, CommandError> {
+    fn force_reimport(&mut self, task: &DeliveryTask<'_>) -> Result<bool, CommandError> {
         check_keys(task)?;
         let text = task.plan.with_shorter_ttl().text(task.zone, task.now, PROGRAM);
         let path = put(&self.folder, &self.name, task, &text)?;
@@ -141,7 +141,7 @@ impl Deliver for Named {
 /// the DNSKEY RRset, which the KSK did not sign like that; and its rekey fails (`dns_keymgr_offline failed: not found`) while there is a
 /// KSK, or a ZSK without a Publish or Activate time. Left alone, named goes on with what it serves, and the alarm comes before that
 /// expires.
-fn check_keys(task: &Task<'_>) -> Result<(), CommandError> {
+fn check_keys(task: &DeliveryTask<'_>) -> Result<(), CommandError> {
     let Some(slot) = task.plan.at(task.now).and_then(|i| task.plan.slots.get(i)) else { return Ok(()) };
     // One that we cannot read is no reason to stop; the proof will tell.
     let Ok(found) = find_online(task.keys, task.zone) else { return Ok(()) };
@@ -192,11 +192,11 @@ impl Deliver for Knot {
         are_there([&self.keymgr, &self.knotc])
     }
 
-    fn plan(&self, bundles: &[Bundle], now: Timestamp) -> Plan {
-        Plan::as_signed(bundles, now)
+    fn plan(&self, bundles: &[Bundle], now: Timestamp) -> DeliveryPlan {
+        DeliveryPlan::as_signed(bundles, now)
     }
 
-    fn import(&mut self, task: &Task<'_>) -> Result<(), CommandError> {
+    fn import(&mut self, task: &DeliveryTask<'_>) -> Result<(), CommandError> {
         let bundles = task.plan.slots.iter().map(|s| s.bundle.clone()).collect();
         let skr = UnverifiedSkr { zone: task.zone.clone(), bundles };
         let text = knot::print_skr(&skr, knot::Stamps::default(), task.now, PROGRAM);
@@ -206,12 +206,12 @@ impl Deliver for Knot {
         self.runner.run(&words(&self.knotc, &["zone-keys-load", &zone]), &[]).map(drop)
     }
 
-    fn switch(&mut self, _: &Task<'_>) -> Result<(), CommandError> {
+    fn switch(&mut self, _: &DeliveryTask<'_>) -> Result<(), CommandError> {
         Ok(())
     }
 
     /// A zone that could not be signed when knotd was started, for want of an SKR, was not loaded; and keys are loaded for zones that are.
-    fn force_reimport(&mut self, task: &Task<'_>) -> Result<bool, CommandError> {
+    fn force_reimport(&mut self, task: &DeliveryTask<'_>) -> Result<bool, CommandError> {
         let zone = task.zone.to_string();
         self.runner.run(&words(&self.knotc, &["zone-reload", &zone]), &[])?;
         Ok(true)
@@ -227,7 +227,7 @@ struct Hook {
 }
 
 impl Hook {
-    fn run(&self, event: &str, task: &Task<'_>) -> Result<(), CommandError> {
+    fn run(&self, event: &str, task: &DeliveryTask<'_>) -> Result<(), CommandError> {
         let bundle = task.plan.at(task.now).and_then(|i| task.plan.slots.get(i)).map(|s| &s.bundle);
         let environment = [
             ("OFFLINE_KSK_EVENT", event.to_owned()),
@@ -249,15 +249,15 @@ impl Deliver for Hook {
         are_there([&self.command])
     }
 
-    fn plan(&self, bundles: &[Bundle], now: Timestamp) -> Plan {
-        Plan::as_signed(bundles, now)
+    fn plan(&self, bundles: &[Bundle], now: Timestamp) -> DeliveryPlan {
+        DeliveryPlan::as_signed(bundles, now)
     }
 
-    fn import(&mut self, task: &Task<'_>) -> Result<(), CommandError> {
+    fn import(&mut self, task: &DeliveryTask<'_>) -> Result<(), CommandError> {
         self.run("generation", task)
     }
 
-    fn switch(&mut self, task: &Task<'_>) -> Result<(), CommandError> {
+    fn switch(&mut self, task: &DeliveryTask<'_>) -> Result<(), CommandError> {
         self.run("switch", task)
     }
 }

@@ -16,12 +16,12 @@ use keystore::time::Timestamp;
 use metrics::Metrics;
 
 use super::command::CommandError;
-use super::note::{Note, Notes};
-use super::plan::Plan;
+use super::note::{DeliveryNote, DeliveryNotes};
+use super::plan::DeliveryPlan;
 use super::state::DeliveryStates;
-use super::{Deliver, Task};
+use super::{Deliver, DeliveryTask};
 use crate::files::{hex, one_line};
-use crate::probe::{ProofError, Served};
+use crate::probe::{ProofError, ServedProof};
 use crate::store::InForce;
 
 /// Seconds between two polls of whether the server was started again.
@@ -43,14 +43,14 @@ const BACKOFF: Backoff = Backoff::new(1, 300);
 const UNREACHABLE_LOG_PAUSE: u64 = 60;
 
 /// Proves what a server serves, see [`crate::probe::Probe::prove`].
-pub type Prover = Box<dyn Fn(&Name, &Bundle, u64, Timestamp) -> Result<Served, ProofError> + Send>;
+pub type Prover = Box<dyn Fn(&Name, &Bundle, u64, Timestamp) -> Result<ServedProof, ProofError> + Send>;
 
 /// One target.
 pub struct Worker {
     name: String,
     server: Box<dyn Deliver>,
     prover: Option<Prover>,
-    notes: Notes,
+    notes: DeliveryNotes,
     accepted: PathBuf,
     states: DeliveryStates,
     metrics: Metrics,
@@ -71,7 +71,7 @@ struct Job {
     in_force: Arc<InForce>,
     /// The folder of the zone's ZSKs.
     keys: PathBuf,
-    plan: Plan,
+    plan: DeliveryPlan,
     /// The slot that the server was last told of.
     slot: Option<usize>,
     state: JobState,
@@ -111,7 +111,7 @@ enum JobState {
     /// The generation is served.
     Watch {
         /// What was proven last; `None` when only the note says so.
-        served: Option<Served>,
+        served: Option<ServedProof>,
     },
 }
 
@@ -131,7 +131,7 @@ impl Worker {
         name: &str,
         server: Box<dyn Deliver>,
         prover: Option<Prover>,
-        notes: Notes,
+        notes: DeliveryNotes,
         accepted: PathBuf,
         states: DeliveryStates,
         metrics: Metrics,
@@ -171,7 +171,7 @@ impl Worker {
             }
         };
         self.forget_due(&zone);
-        let plan = Plan { slots: Vec::new(), warnings: Vec::new() };
+        let plan = DeliveryPlan { slots: Vec::new(), warnings: Vec::new() };
         let job = Job { in_force, keys, plan, slot: None, state, due: now, failures: 0 };
         self.due.insert((now, zone.clone()));
         self.jobs.insert(zone, job);
@@ -363,10 +363,10 @@ impl Worker {
     fn prove(&mut self, zone: &Name, job: &mut Job, now: Timestamp) -> Timestamp {
         let Some((i, slot)) = job.slot.and_then(|i| Some((i, job.plan.slots.get(i)?))) else {
             // No bundle is in force yet, so there is nothing to prove.
-            return self.proven(zone, job, Served::Exactly, now);
+            return self.proven(zone, job, ServedProof::Exactly, now);
         };
         let ask = |prove: &Prover| prove(zone, &slot.bundle, job.plan.refresh(i), now);
-        let error = match self.prover.as_ref().map_or(Ok(Served::Exactly), ask) {
+        let error = match self.prover.as_ref().map_or(Ok(ServedProof::Exactly), ask) {
             Ok(served) => return self.proven(zone, job, served, now),
             Err(error) => error,
         };
@@ -424,7 +424,7 @@ impl Worker {
         self.metrics.skr_delivery_refreshes_total.with_label_values(&[&zone.zone_label(), &self.name]).inc();
     }
 
-    fn proven(&mut self, zone: &Name, job: &mut Job, served: Served, now: Timestamp) -> Timestamp {
+    fn proven(&mut self, zone: &Name, job: &mut Job, served: ServedProof, now: Timestamp) -> Timestamp {
         let generation = job.in_force.generation;
         let before = match job.state {
             JobState::Watch { served } if job.failures == 0 => Some(served),
@@ -432,10 +432,10 @@ impl Worker {
         };
         if before != Some(Some(served)) {
             match served {
-                Served::Exactly => {
+                ServedProof::Exactly => {
                     tracing::info!(target = self.name, %zone, generation, "what is served is the bundle in force");
                 }
-                Served::Still(due) => {
+                ServedProof::Still(due) => {
                     tracing::info!(target = self.name, %zone, generation, renewal = %due, "what is served is the bundle in force, still with older signatures over it, which are good");
                 }
             }
@@ -449,9 +449,9 @@ impl Worker {
         }
         (job.failures, job.state) = (0, JobState::Watch { served: Some(served) });
         let next = match served {
-            Served::Exactly => PROOF_INTERVAL,
+            ServedProof::Exactly => PROOF_INTERVAL,
             // Until the renewal, then each second.
-            Served::Still(due) => due.since(now).clamp(1, PROOF_INTERVAL),
+            ServedProof::Still(due) => due.since(now).clamp(1, PROOF_INTERVAL),
         };
         job.not_after_switch(now, next)
     }
@@ -490,7 +490,7 @@ impl Worker {
     }
 
     fn write_note(&self, zone: &Name, job: &Job, now: Timestamp) {
-        let note = Note {
+        let note = DeliveryNote {
             generation: job.in_force.generation,
             sha256: hex(&job.in_force.digest),
             instance: self.instance.clone().unwrap_or_default(),
@@ -524,6 +524,6 @@ impl Job {
     }
 }
 
-fn task<'a>(zone: &'a Name, job: &'a Job, skr: &'a std::path::Path, now: Timestamp) -> Task<'a> {
-    Task { zone, generation: job.in_force.generation, skr, keys: &job.keys, plan: &job.plan, now }
+fn task<'a>(zone: &'a Name, job: &'a Job, skr: &'a std::path::Path, now: Timestamp) -> DeliveryTask<'a> {
+    DeliveryTask { zone, generation: job.in_force.generation, skr, keys: &job.keys, plan: &job.plan, now }
 }

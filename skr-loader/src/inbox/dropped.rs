@@ -7,7 +7,7 @@ use keystore::time::Timestamp;
 
 use crate::files::Fingerprint;
 use crate::operator::Operator;
-use crate::order::Order;
+use crate::order::OperatorOrder;
 
 /// A file that may be judged.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,13 +37,13 @@ pub(super) enum FileOrigin {
     /// It is one zone's part of a file that lies in the inbox as a whole.
     Part(InFile),
     /// A person handed it, or the file that it is a part of, to the loader. It never lay in the inbox.
-    Order(Arc<Order>),
+    Order(Arc<OperatorOrder>),
 }
 
 impl Dropped {
     /// A file that a person handed over. Nothing is ever done to that person's file.
     #[must_use]
-    pub fn by_hand(name: OsString, octets: Vec<u8>, order: Arc<Order>) -> Self {
+    pub fn by_hand(name: OsString, octets: Vec<u8>, order: Arc<OperatorOrder>) -> Self {
         Self { name, octets: Arc::new(octets), operator: None, origin: FileOrigin::Order(order) }
     }
 
@@ -68,7 +68,7 @@ impl Dropped {
 
     /// Who handed it over; `None` = it was dropped.
     #[must_use]
-    pub fn order(&self) -> Option<&Order> {
+    pub fn order(&self) -> Option<&OperatorOrder> {
         match &self.origin {
             FileOrigin::Order(order) => Some(order),
             FileOrigin::File { .. } | FileOrigin::Part(_) => None,

@@ -22,7 +22,7 @@ type Changed = (i64, i64);
 
 /// What a file looks like, before it is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Kind {
+pub(super) enum Likelihood {
     /// It begins as an SKR, or cannot be opened just now.
     Likely,
     /// It begins otherwise.
@@ -30,11 +30,11 @@ pub(super) enum Kind {
 }
 
 /// Where a file stands in the order: its kind, and the newest first.
-type Place = (Kind, Reverse<Changed>);
+type Place = (Likelihood, Reverse<Changed>);
 
 /// Names of files, in the order in which they are looked at.
 #[derive(Debug, Default)]
-pub(super) struct Due {
+pub(super) struct LookQueue {
     /// The place of each, and true when a writer was seen to close it.
     names: BTreeMap<OsString, (Place, bool)>,
     order: BTreeSet<(Place, OsString)>,
@@ -43,15 +43,15 @@ pub(super) struct Due {
     left_out: bool,
 }
 
-impl Due {
+impl LookQueue {
     /// Adds a file of the folder, or says anew whether its writer closed it.
     pub(super) fn insert(&mut self, dir: &Path, name: OsString, closed: bool) {
         self.remove(&name);
         let path = dir.join(&name);
         let changed = path.symlink_metadata().map_or((0, 0), |m| (m.ctime(), m.ctime_nsec()));
         // A signature is read with its file, which may wait for it.
-        let kind = if operator::signed_name(&name).is_some() { Kind::Likely } else { look(&path) };
-        if kind == Kind::Unlikely {
+        let kind = if operator::signed_name(&name).is_some() { Likelihood::Likely } else { look(&path) };
+        if kind == Likelihood::Unlikely {
             if self.unlikely >= MOST_UNLIKELY {
                 self.left_out = true;
                 return;
@@ -71,14 +71,14 @@ impl Due {
     }
 
     /// Takes the next one out: its kind, and whether its writer closed it.
-    pub(super) fn pop(&mut self) -> Option<(OsString, Kind, bool)> {
+    pub(super) fn pop(&mut self) -> Option<(OsString, Likelihood, bool)> {
         let ((kind, _), name) = self.order.first()?.clone();
         let closed = self.remove(&name)?;
         Some((name, kind, closed))
     }
 
     /// The kind of the next one.
-    pub(super) fn next_kind(&self) -> Option<Kind> {
+    pub(super) fn next_kind(&self) -> Option<Likelihood> {
         self.order.first().map(|((kind, _), _)| *kind)
     }
 
@@ -98,17 +98,17 @@ impl Due {
     fn remove(&mut self, name: &OsString) -> Option<bool> {
         let (place, closed) = self.names.remove(name)?;
         self.order.remove(&(place, name.clone()));
-        self.unlikely -= usize::from(place.0 == Kind::Unlikely);
+        self.unlikely -= usize::from(place.0 == Likelihood::Unlikely);
         Some(closed)
     }
 }
 
 /// What cannot be opened may be an SKR: it is looked at, and tried again.
-fn look(path: &Path) -> Kind {
+fn look(path: &Path) -> Likelihood {
     match files::read_head(path, HEAD) {
         Ok(head) if !BEGINS.iter().any(|begin| head.windows(begin.len()).any(|octets| octets == *begin)) => {
-            Kind::Unlikely
+            Likelihood::Unlikely
         }
-        _ => Kind::Likely,
+        _ => Likelihood::Likely,
     }
 }

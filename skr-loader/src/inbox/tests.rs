@@ -27,8 +27,8 @@ impl Bench {
         std::fs::create_dir(dir.path().join("inbox")).unwrap();
         let (sender, events) = sync_channel(queue);
         let on_event = OnEvent::new(move |event| match sender.try_send(event) {
-            Err(TrySendError::Full(_)) => Taken::Full,
-            Ok(()) | Err(TrySendError::Disconnected(_)) => Taken::Yes,
+            Err(TrySendError::Full(_)) => EventTaken::Full,
+            Ok(()) | Err(TrySendError::Disconnected(_)) => EventTaken::Yes,
         });
         let inbox = Inbox::new(&dir.path().join("inbox"), 60, on_event);
         Self { dir, inbox, events, now: Timestamp::from_secs(1_800_000_000) }
@@ -78,11 +78,11 @@ impl Bench {
         loop {
             let looks = self.inbox.look(self.now);
             told.extend(looks.looks.iter().map(|look| match look {
-                Look::Whole(file) => format!("whole {} {}", printable(&file.name), file.octets.len()),
-                Look::Ignored(name) => format!("ignored {}", printable(name)),
-                Look::Unstable(name) => format!("unstable {}", printable(name)),
-                Look::TooLarge(file, error) => format!("{} {}", error.id(), printable(&file.name)),
-                Look::Refused(name, error) => format!("{} {}", error.id(), printable(name)),
+                FileLook::Whole(file) => format!("whole {} {}", printable(&file.name), file.octets.len()),
+                FileLook::Ignored(name) => format!("ignored {}", printable(name)),
+                FileLook::Unstable(name) => format!("unstable {}", printable(name)),
+                FileLook::TooLarge(file, error) => format!("{} {}", error.id(), printable(&file.name)),
+                FileLook::Refused(name, error) => format!("{} {}", error.id(), printable(name)),
             }));
             if looks.more == More::Nothing {
                 // By name, whatever was judged first.
@@ -248,7 +248,7 @@ fn row_25_skr_limits_a_file_that_grows_for_ever_is_taken_out() {
     let looks = bench.inbox.poll(bench.now);
     assert!(looks.scanned);
     let looks = bench.inbox.look(bench.now).looks;
-    let [Look::TooLarge(dropped, _)] = &looks[..] else { panic!("{looks:?}") };
+    let [FileLook::TooLarge(dropped, _)] = &looks[..] else { panic!("{looks:?}") };
     file.set_len(MAX_SKR_OCTETS + 2).unwrap();
     bench.inbox.take_out(dropped, Some(&bench.dir.path().join("big"))).unwrap();
     assert!(!bench.path("big.skr").exists());
@@ -627,7 +627,7 @@ fn kind_12_a_flood_of_garbage_holds_up_no_skr_that_is_dropped_after_it() {
         bench.drop_file(name, WHOLE);
         bench.inbox.on_event(InboxEvent::Closed(name.into()));
         let looks = bench.inbox.look(bench.now);
-        let is_it = |look: &Look| matches!(look, Look::Whole(file) if file.name == name);
+        let is_it = |look: &FileLook| matches!(look, FileLook::Whole(file) if file.name == name);
         assert!(looks.looks.iter().any(is_it), "{name}: {} looks", looks.looks.len());
         std::fs::remove_file(bench.path(name)).unwrap();
     }
@@ -635,7 +635,7 @@ fn kind_12_a_flood_of_garbage_holds_up_no_skr_that_is_dropped_after_it() {
     bench.drop_file("lost.skr", WHOLE);
     let _ = bench.inbox.poll(bench.now.plus(60));
     let looks = bench.inbox.look(bench.now.plus(60));
-    assert!(looks.looks.iter().any(|look| matches!(look, Look::Whole(file) if file.name == "lost.skr")));
+    assert!(looks.looks.iter().any(|look| matches!(look, FileLook::Whole(file) if file.name == "lost.skr")));
 }
 
 #[test]
@@ -645,7 +645,7 @@ fn kind_12_a_sparse_file_does_not_keep_its_size() {
     file.set_len(5 << 30).unwrap();
     let _ = bench.inbox.poll(bench.now);
     let looks = bench.inbox.look(bench.now).looks;
-    let [Look::TooLarge(dropped, _)] = &looks[..] else { panic!("{looks:?}") };
+    let [FileLook::TooLarge(dropped, _)] = &looks[..] else { panic!("{looks:?}") };
     let to = bench.dir.path().join("big.skr");
     bench.inbox.take_out(dropped, Some(&to)).unwrap();
     assert!(std::fs::metadata(&to).unwrap().len() <= HEAD);

@@ -33,7 +33,7 @@ pub enum InboxEvent {
 
 /// Whether an event was taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Taken {
+pub enum EventTaken {
     /// It will be handled, or nobody is there any more.
     Yes,
     /// There are too many of them; a scan must make up for it.
@@ -42,12 +42,12 @@ pub enum Taken {
 
 /// What is called with each event, in a thread of the watch. It must not wait.
 #[derive(Clone)]
-pub struct OnEvent(Arc<dyn Fn(InboxEvent) -> Taken + Send + Sync>);
+pub struct OnEvent(Arc<dyn Fn(InboxEvent) -> EventTaken + Send + Sync>);
 
 impl OnEvent {
     /// Calls `f` with each event.
     #[must_use]
-    pub fn new(f: impl Fn(InboxEvent) -> Taken + Send + Sync + 'static) -> Self {
+    pub fn new(f: impl Fn(InboxEvent) -> EventTaken + Send + Sync + 'static) -> Self {
         Self(Arc::new(f))
     }
 }
@@ -243,7 +243,7 @@ impl Watch {
         let (on_event, lost, dir) = (self.on_event.clone(), Arc::clone(&self.lost), self.dir.clone());
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             for event in translate(&event, &dir) {
-                if on_event.0(event) == Taken::Full {
+                if on_event.0(event) == EventTaken::Full {
                     lost.store(true, Ordering::Relaxed);
                 }
             }

@@ -11,16 +11,16 @@ use crate::checks;
 
 /// What a file holds.
 #[derive(Debug)]
-pub enum Content {
+pub enum FileContent {
     /// At most one SKR.
     One,
     /// The SKRs of several zones.
-    Many(Vec<Part>),
+    Many(Vec<ZonePart>),
 }
 
 /// The part of one zone in a file of several.
 #[derive(Debug, Clone)]
-pub struct Part {
+pub struct ZonePart {
     /// The zone that its first record names.
     pub zone: Option<Name>,
     /// Line of the file where it begins, from 1.
@@ -33,26 +33,26 @@ pub struct Part {
 
 /// Why something does not read as an SKR of a zone of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unread {
+pub struct UnreadableSkr {
     /// The zone, when it is known and ours.
     pub zone: Option<Name>,
     /// What is wrong.
     pub finding: SkrFinding,
 }
 
-impl From<Unread> for Rejection {
-    fn from(unread: Unread) -> Self {
+impl From<UnreadableSkr> for Rejection {
+    fn from(unread: UnreadableSkr) -> Self {
         Self { stage: Stage::Read, findings: vec![unread.finding] }
     }
 }
 
 /// Finds the parts of a file. The error is that it has more of them than are read.
-pub fn split(octets: &[u8]) -> Result<Content, Unread> {
-    let sections = many::split_zones(octets).map_err(|error| Unread {
+pub fn split(octets: &[u8]) -> Result<FileContent, UnreadableSkr> {
+    let sections = many::split_zones(octets).map_err(|error| UnreadableSkr {
         zone: None,
         finding: SkrFinding::reject(CheckId::SkrLimits, None, error.to_string()),
     })?;
-    let Some(sections) = sections else { return Ok(Content::One) };
+    let Some(sections) = sections else { return Ok(FileContent::One) };
     let counts = many::count(&sections);
     let count = |zone: &Option<Name>| {
         zone.as_ref().and_then(|zone| counts.get(&zone.to_lowercase()).copied()).unwrap_or(1)
@@ -62,12 +62,12 @@ pub fn split(octets: &[u8]) -> Result<Content, Unread> {
         // Each section begins where the one before ends.
         let start = end;
         end += section.octets.len();
-        Part { zone: zone.clone(), line: section.line, range: start..end, count: count(zone) }
+        ZonePart { zone: zone.clone(), line: section.line, range: start..end, count: count(zone) }
     });
-    Ok(Content::Many(parts.collect()))
+    Ok(FileContent::Many(parts.collect()))
 }
 
-impl Part {
+impl ZonePart {
     /// Its octets in those of the `file` that was split.
     #[must_use]
     pub fn octets<'a>(&self, file: &'a [u8]) -> &'a [u8] {
@@ -75,10 +75,14 @@ impl Part {
     }
 
     /// Reads the SKR from the octets of the `file`. `ours` gives the zone as the configuration writes it.
-    pub fn read(&self, file: &[u8], ours: impl Fn(&Name) -> Option<Name>) -> Result<Candidate, Unread> {
+    pub fn read(
+        &self,
+        file: &[u8],
+        ours: impl Fn(&Name) -> Option<Name>,
+    ) -> Result<Candidate, UnreadableSkr> {
         if self.count > 1 {
             let zone = self.zone.as_ref().and_then(&ours);
-            return Err(Unread { zone, finding: checks::several_parts(self.count) });
+            return Err(UnreadableSkr { zone, finding: checks::several_parts(self.count) });
         }
         Candidate::read(self.octets(file), ours).map_err(|mut unread| {
             let what = &mut unread.finding.what;

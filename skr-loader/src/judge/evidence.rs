@@ -14,13 +14,13 @@ use keystore::policy::Policy;
 use keystore::store::StoreError;
 use keystore::time::Timestamp;
 
-use super::requests::OutboxError;
+use super::requests::RequestsError;
 use super::{Candidate, CandidateOrigin, requests};
-use crate::accept::{self, Context};
+use crate::accept::{self, AcceptContext};
 use crate::operator::Operator;
-use crate::parent::{Asker, Parent};
-use crate::store::ZoneState;
-use crate::store::history::History;
+use crate::parent::{ParentAnswer, ParentAsker};
+use crate::store::AcceptedState;
+use crate::store::history::SignedBefore;
 use crate::store::revoked;
 
 /// Everything besides the SKR itself that a verdict depends on. What is `None` was not asked for, and its checks do not run.
@@ -37,9 +37,9 @@ pub struct Evidence<'a> {
     /// The SKR may ask the parent to remove the DS RRset (RFC 8078 section 4).
     pub allow_delete: bool,
     /// What the store holds for the zone.
-    pub state: Option<Cow<'a, ZoneState>>,
+    pub state: Option<Cow<'a, AcceptedState>>,
     /// What the generations before the one in force have signed.
-    pub history: History,
+    pub history: SignedBefore,
     /// What the key folder holds for the zone.
     pub keys: Option<FolderKeys>,
     /// The ZSKs of the candidate whose private key is there and cannot be used, and why.
@@ -53,7 +53,7 @@ pub struct Evidence<'a> {
     /// The zone takes only files with such a signature.
     pub require_signature: bool,
     /// What the resolver says of the DS RRset at the parent, and what it means.
-    pub parent: Option<(Parent, ParentCheck)>,
+    pub parent: Option<(ParentAnswer, ParentCheck)>,
 }
 
 /// What is read or asked once for many zones.
@@ -62,18 +62,18 @@ pub struct Sources {
     /// Key folders, each listed once: a folder may hold the keys of all zones. `None` = it could not be listed.
     folders: HashMap<PathBuf, Option<Folder>>,
     /// Asks for the DS RRset at the parent, within the time for all of them.
-    asker: Asker,
+    asker: ParentAsker,
 }
 
 /// What the evidence is gathered for.
 #[derive(Debug)]
-pub struct Subject<'a> {
+pub struct EvidenceSubject<'a> {
     /// The configuration of the loader.
     pub config: &'a Config,
     /// The zone in it.
     pub zone: &'a ZoneConfig,
     /// What the store holds for the zone.
-    pub state: Cow<'a, ZoneState>,
+    pub state: Cow<'a, AcceptedState>,
     /// What the signature of the KSK operator over the file says, if anybody's counts.
     pub operator: Option<Operator>,
     /// Where the candidate comes from.
@@ -92,7 +92,7 @@ pub enum EvidenceError {
     Store(#[from] StoreError),
     /// The open requests, or those that prove the keys, cannot be read.
     #[error("the requests in the outbox cannot be read: {0}")]
-    Outbox(#[from] OutboxError),
+    Outbox(#[from] RequestsError),
     /// It was there a moment ago.
     #[error("the key folder changed while it was read")]
     Gone,
@@ -175,7 +175,7 @@ impl<'a> AtHand<'a> {
         let history = match origin {
             CandidateOrigin::Received => {
                 let in_force = evidence.state.as_deref().and_then(|state| state.in_force.as_ref());
-                History::read(
+                SignedBefore::read(
                     &config.state_dir.join("accepted"),
                     &zone.name,
                     in_force.map(|f| f.generation),
@@ -213,7 +213,7 @@ impl<'a> AtHand<'a> {
 impl<'a> Evidence<'a> {
     /// What is known of a zone of the configuration before anything else is read or asked.
     pub fn at_hand(
-        Subject { config, zone, state, operator, origin }: Subject<'a>,
+        EvidenceSubject { config, zone, state, operator, origin }: EvidenceSubject<'a>,
     ) -> Result<AtHand<'a>, EvidenceError> {
         let evidence = Self {
             anchors: Cow::Borrowed(&zone.anchors),
@@ -221,7 +221,7 @@ impl<'a> Evidence<'a> {
             policy: Some(Cow::Borrowed(&zone.policy)),
             multi_signer: zone.multi_signer,
             allow_delete: zone.allow_cds_delete,
-            history: History::read_revoked(&config.state_dir.join("accepted"), &zone.name)?,
+            history: SignedBefore::read_revoked(&config.state_dir.join("accepted"), &zone.name)?,
             state: Some(state),
             require_signature: zone.require_signature,
             ..Self::default()
@@ -233,7 +233,7 @@ impl<'a> Evidence<'a> {
     ///
     /// An error is one of this host that may pass: nothing can be said of the candidate then, and it is to be judged again.
     pub fn gather(
-        subject: Subject<'a>,
+        subject: EvidenceSubject<'a>,
         candidate: &Candidate,
         sources: &mut Sources,
         now: Timestamp,
@@ -250,8 +250,8 @@ impl<'a> Evidence<'a> {
 
     /// What the checks of [`crate::accept`] look at.
     #[must_use]
-    pub fn context(&self) -> Context<'_> {
-        Context {
+    pub fn context(&self) -> AcceptContext<'_> {
+        AcceptContext {
             state: self.state.as_deref(),
             history: Some(&self.history),
             unusable: &self.unusable,

@@ -18,14 +18,14 @@ const ANSWERED: usize = 8;
 /// The outbox, or a request in it, cannot be read. That is not "nobody has asked".
 #[derive(Debug, thiserror::Error)]
 #[error("{path}: {source}", path = path.display())]
-pub struct OutboxError {
+pub struct RequestsError {
     path: PathBuf,
     source: io::Error,
 }
 
 /// The requests of the zone that are not answered yet. One that says it was written after `now` was written by a clock that ran ahead: it
 /// asks for nothing, so that it rejects no SKR.
-pub fn open(state_dir: &Path, zone: &Name, now: Timestamp) -> Result<Vec<Ksr>, OutboxError> {
+pub fn open(state_dir: &Path, zone: &Name, now: Timestamp) -> Result<Vec<Ksr>, RequestsError> {
     let folder = zone_dir(&state_dir.join("outbox"), zone);
     let mut requests = read_folder(&folder, zone, usize::MAX)?;
     requests.retain(|(_, written)| written.is_none_or(|written| written <= now));
@@ -38,7 +38,7 @@ pub fn proven(
     zone: &Name,
     keys: &FolderKeys,
     open: &[Ksr],
-) -> Result<Vec<Dnskey>, OutboxError> {
+) -> Result<Vec<Dnskey>, RequestsError> {
     let mut proven = proven_by(keys, open);
     if proven.len() < keys.sealed.len() {
         let answered = zone_dir(&state_dir.join("outbox"), zone).join("answered");
@@ -71,8 +71,8 @@ pub fn proven_by(keys: &FolderKeys, requests: &[Ksr]) -> Vec<Dnskey> {
 
 /// The requests in a folder, each with the time at which it says that it was written; the newest ones (by name) when there are more than
 /// `most`. One that is gone meanwhile, or is no request, asks for nothing.
-fn read_folder(dir: &Path, zone: &Name, most: usize) -> Result<Vec<(Ksr, Option<Timestamp>)>, OutboxError> {
-    let at = |path: &Path, source| OutboxError { path: path.to_owned(), source };
+fn read_folder(dir: &Path, zone: &Name, most: usize) -> Result<Vec<(Ksr, Option<Timestamp>)>, RequestsError> {
+    let at = |path: &Path, source| RequestsError { path: path.to_owned(), source };
     let entries = match std::fs::read_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.map_err(|error| at(dir, error))?,

@@ -6,7 +6,7 @@ use keystore::time::Timestamp;
 
 use super::Loader;
 use crate::audit::{self, AuditEvent, Record};
-use crate::order::Order;
+use crate::order::OperatorOrder;
 use crate::report;
 
 /// What was acknowledged.
@@ -56,7 +56,7 @@ impl Loader {
         &mut self,
         zone: &Name,
         file: Option<&str>,
-        order: &Order,
+        order: &OperatorOrder,
         now: Timestamp,
     ) -> Result<Acknowledgement, AcknowledgeError> {
         let Some((name, state)) = self.zones.get_key_value(zone) else {

@@ -18,7 +18,7 @@ const AT_ONCE: usize = 64;
 
 /// A rejected file that lies in the inbox still.
 #[derive(Debug)]
-pub(super) struct Aside {
+pub(super) struct RejectedInInbox {
     file: Dropped,
     reason: String,
 }
@@ -26,7 +26,7 @@ pub(super) struct Aside {
 impl Loader {
     /// Will move the file to `rejected/`, with its reason.
     pub(super) fn put_aside(&mut self, file: &Dropped, reason: String) {
-        self.aside.push(Aside { file: file.clone(), reason });
+        self.aside.push(RejectedInInbox { file: file.clone(), reason });
         if self.aside.len() >= AT_ONCE {
             self.clear();
         }
@@ -46,7 +46,7 @@ impl Loader {
             if let Err(error) = self.rejected.sync() {
                 tracing::error!(%error, "the reasons may not outlive a power loss");
             }
-            for (Aside { file, .. }, path) in aside.iter().zip(places) {
+            for (RejectedInInbox { file, .. }, path) in aside.iter().zip(places) {
                 match path {
                     Ok(path) => {
                         // Only now: where its copy cannot be written it is judged again with the rest of its file.

@@ -9,14 +9,14 @@ use keystore::store::digest;
 use keystore::time::Timestamp;
 
 use super::Loader;
-use super::outcome::{Import, ImportOutcome, is_dry_run};
+use super::outcome::{FileImport, ImportOutcome, is_dry_run};
 use crate::audit::{AuditEvent, Record};
 use crate::checks;
 use crate::files::{FileError, hex, one_line, printable};
 use crate::inbox::Dropped;
 use crate::judge::{Acceptance, Commit, Rejection, Verdict};
 use crate::operator;
-use crate::order::Order;
+use crate::order::OperatorOrder;
 use crate::rejected;
 use crate::report;
 use crate::store::{CommitError, Digest};
@@ -30,7 +30,7 @@ impl Loader {
         verdict: Verdict,
         file: &Dropped,
         now: Timestamp,
-    ) -> Import {
+    ) -> FileImport {
         match verdict {
             Verdict::Unchanged { generation, .. } => self.unchanged(zone, generation, file, now),
             Verdict::Reject(rejection) => self.reject(file, Some(zone.clone()), rejection, now),
@@ -40,8 +40,8 @@ impl Loader {
                     Err(error) => return self.failed(zone, file, &error.to_string(), now),
                 };
                 let outcome = ImportOutcome::Accepted { generation, warnings: acceptance.warnings };
-                let import = Import::of(file, digest, Some(zone.clone()), outcome);
-                Import { forced: acceptance.forced, ..import }
+                let import = FileImport::of(file, digest, Some(zone.clone()), outcome);
+                FileImport { forced: acceptance.forced, ..import }
             }
             Verdict::Accept(acceptance) => self.accept(zone, digest, *acceptance, file, now),
         }
@@ -54,7 +54,7 @@ impl Loader {
         acceptance: Acceptance,
         file: &Dropped,
         now: Timestamp,
-    ) -> Import {
+    ) -> FileImport {
         if let Some(order) = file.order().filter(|_| !acceptance.forced.is_empty()) {
             let next = match self.next_number(zone) {
                 Ok(next) => next,
@@ -97,7 +97,7 @@ impl Loader {
         acceptance: Acceptance,
         file: &Dropped,
         now: Timestamp,
-    ) -> Import {
+    ) -> FileImport {
         let Acceptance { warnings, forced, .. } = acceptance;
         let (name, digest) = (printable(&file.name), digest(&file.octets));
         for warning in &warnings {
@@ -115,12 +115,13 @@ impl Loader {
         report::import(&self.metrics, &zone.zone_label(), "accepted", now);
         self.tell_file(file);
         let outcome = ImportOutcome::Accepted { generation, warnings };
-        Import { forced, ..Import::of(file, digest, Some(zone.clone()), outcome) }
+        FileImport { forced, ..FileImport::of(file, digest, Some(zone.clone()), outcome) }
     }
 
-    fn unchanged(&mut self, zone: &Name, generation: u64, file: &Dropped, now: Timestamp) -> Import {
+    fn unchanged(&mut self, zone: &Name, generation: u64, file: &Dropped, now: Timestamp) -> FileImport {
         let (name, digest) = (printable(&file.name), digest(&file.octets));
-        let unchanged = Import::of(file, digest, Some(zone.clone()), ImportOutcome::Unchanged { generation });
+        let unchanged =
+            FileImport::of(file, digest, Some(zone.clone()), ImportOutcome::Unchanged { generation });
         if is_dry_run(file) {
             return unchanged;
         }
@@ -147,11 +148,11 @@ impl Loader {
         zone: Option<Name>,
         rejection: Rejection,
         now: Timestamp,
-    ) -> Import {
+    ) -> FileImport {
         let findings = rejection.findings;
         let (name, digest) = (printable(&file.name), digest(&file.octets));
         if is_dry_run(file) {
-            return Import::of(file, digest, zone, ImportOutcome::Rejected { findings });
+            return FileImport::of(file, digest, zone, ImportOutcome::Rejected { findings });
         }
         let ids = checks::rejecting(&findings);
         let first = findings.iter().find(|f| f.rejects()).map_or_else(String::new, ToString::to_string);
@@ -178,16 +179,16 @@ impl Loader {
             let in_force = zone.as_ref().and_then(|z| self.in_force(z)).map(|f| f.generation);
             self.put_aside(file, rejected::reason(file, zone.as_ref(), in_force, &findings, now));
         }
-        Import::of(file, digest, zone, ImportOutcome::Rejected { findings })
+        FileImport::of(file, digest, zone, ImportOutcome::Rejected { findings })
     }
 
     /// Tells that the file could not be dealt with, and leaves a dropped one for another try.
-    pub(super) fn failed(&mut self, zone: &Name, file: &Dropped, error: &str, now: Timestamp) -> Import {
+    pub(super) fn failed(&mut self, zone: &Name, file: &Dropped, error: &str, now: Timestamp) -> FileImport {
         let name = printable(&file.name);
         tracing::error!(%zone, file = name, id = "SKR-IO", error, "the SKR could not be judged or stored; a dropped file is tried again");
         report::failure(&self.metrics, &zone.zone_label());
         self.inbox.try_again(file, error, now);
-        Import::failed(file, Some(zone.clone()), error.to_owned())
+        FileImport::failed(file, Some(zone.clone()), error.to_owned())
     }
 
     /// Tells that a file of the inbox cannot be read.
@@ -220,7 +221,7 @@ impl Loader {
 }
 
 /// Who ordered it, for the log.
-fn by(order: Option<&Order>) -> Option<String> {
+fn by(order: Option<&OperatorOrder>) -> Option<String> {
     order.map(|order| order.who.to_string())
 }
 

@@ -11,13 +11,13 @@ use keystore::time::Timestamp;
 
 use super::Loader;
 use super::many::ManyImport;
-use super::outcome::{Import, is_dry_run};
+use super::outcome::{FileImport, is_dry_run};
 use super::zone::NotRead;
 use crate::files::printable;
-use crate::inbox::{Dropped, Look, Paired};
+use crate::inbox::{Dropped, FileLook, Paired};
 use crate::judge::{
-    self, Candidate, Content, EvidenceError, InForceAlready, Overrides, Rejection, Sources, Stage, Subject,
-    Verdict,
+    self, Candidate, EvidenceError, EvidenceSubject, FileContent, InForceAlready, Overrides, Rejection,
+    Sources, Stage, Verdict,
 };
 use crate::operator::Operator;
 use crate::report;
@@ -33,31 +33,31 @@ enum NotJudged {
 
 impl Loader {
     /// Judges what was found in the inbox, and moves it out.
-    pub(super) fn import(&mut self, looks: Vec<Look>, now: Timestamp, imports: &mut Vec<Import>) {
+    pub(super) fn import(&mut self, looks: Vec<FileLook>, now: Timestamp, imports: &mut Vec<FileImport>) {
         let mut sources = Sources::default();
         let mut single = Vec::new();
         for look in looks {
             match look {
-                Look::Ignored(_) => report::file(&self.metrics, "ignored"),
-                Look::Unstable(name) => {
+                FileLook::Ignored(_) => report::file(&self.metrics, "ignored"),
+                FileLook::Unstable(name) => {
                     tracing::debug!(file = printable(&name), "not whole yet; waits");
                     report::file(&self.metrics, "unstable");
                 }
-                Look::Refused(name, error) => self.refuse(&printable(&name), &error),
-                Look::TooLarge(file, error) => {
+                FileLook::Refused(name, error) => self.refuse(&printable(&name), &error),
+                FileLook::TooLarge(file, error) => {
                     let finding = SkrFinding::reject(error.id(), None, error.to_string());
                     imports.push(self.reject_unread(&file, None, finding, now));
                 }
-                Look::Whole(mut file) => {
+                FileLook::Whole(mut file) => {
                     if self.find_signature(&mut file, now) == Paired::Waits {
                         continue;
                     }
                     match judge::split(&file.octets) {
-                        Ok(Content::Many(parts)) => self.begin_many(ManyImport::dropped(file, parts)),
+                        Ok(FileContent::Many(parts)) => self.begin_many(ManyImport::dropped(file, parts)),
                         Err(unread) => {
                             imports.push(self.reject_unread(&file, unread.zone, unread.finding, now));
                         }
-                        Ok(Content::One) => match Candidate::read(&file.octets, |zone| self.ours(zone)) {
+                        Ok(FileContent::One) => match Candidate::read(&file.octets, |zone| self.ours(zone)) {
                             Ok(candidate) => single.push((candidate, file)),
                             Err(unread) => {
                                 imports.push(self.reject_unread(&file, unread.zone, unread.finding, now));
@@ -88,17 +88,17 @@ impl Loader {
         &mut self,
         file: Dropped,
         now: Timestamp,
-        done: impl FnOnce(Vec<Import>) + Send + 'static,
+        done: impl FnOnce(Vec<FileImport>) + Send + 'static,
     ) {
         if !self.clock_is_plausible(now) {
-            return done(vec![Import::failed(&file, None, super::CLOCK.to_owned())]);
+            return done(vec![FileImport::failed(&file, None, super::CLOCK.to_owned())]);
         }
         let import = match judge::split(&file.octets) {
-            Ok(Content::Many(parts)) => {
+            Ok(FileContent::Many(parts)) => {
                 return self.begin_many(ManyImport::ordered(file, parts, Box::new(done)));
             }
             Err(unread) => self.reject_unread(&file, unread.zone, unread.finding, now),
-            Ok(Content::One) => match Candidate::read(&file.octets, |zone| self.ours(zone)) {
+            Ok(FileContent::One) => match Candidate::read(&file.octets, |zone| self.ours(zone)) {
                 Ok(candidate) => self.judge(candidate, &file, &mut Sources::default(), now),
                 Err(unread) => self.reject_unread(&file, unread.zone, unread.finding, now),
             },
@@ -111,7 +111,7 @@ impl Loader {
     }
 
     /// The same for a loader that does not run: all at once.
-    pub fn import_by_hand(&mut self, file: &Dropped, now: Timestamp) -> Vec<Import> {
+    pub fn import_by_hand(&mut self, file: &Dropped, now: Timestamp) -> Vec<FileImport> {
         let (sender, imports) = channel();
         self.begin_import_by_hand(file.clone(), now, move |imports| drop(sender.send(imports)));
         let mut told = Vec::new();
@@ -134,7 +134,7 @@ impl Loader {
         file: &Dropped,
         sources: &mut Sources,
         now: Timestamp,
-    ) -> Import {
+    ) -> FileImport {
         let started = Instant::now();
         let (name, digest) = (candidate.zone.clone(), candidate.digest);
         let mut verdict = self.verdict(candidate.clone(), file, InForceAlready::Skip, sources, now);
@@ -182,7 +182,7 @@ impl Loader {
         };
         let force: &[CheckId] = file.order().map_or(&[], |order| &*order.force);
         let overrides = Overrides { force, in_force, ..Overrides::default() };
-        let subject = Subject {
+        let subject = EvidenceSubject {
             config: &self.config,
             zone: &zone.config,
             state: Cow::Borrowed(zone.held.state()?),
@@ -204,7 +204,7 @@ impl Loader {
         zone: Option<Name>,
         finding: SkrFinding,
         now: Timestamp,
-    ) -> Import {
+    ) -> FileImport {
         let rejection = Rejection { stage: Stage::Read, findings: vec![finding] };
         self.reject(file, zone, rejection, now)
     }
@@ -225,7 +225,9 @@ impl Loader {
         }
         zones.all(|required| required)
             || match judge::split(octets) {
-                Ok(Content::Many(parts)) => parts.iter().filter_map(|part| part.zone.as_ref()).any(requires),
+                Ok(FileContent::Many(parts)) => {
+                    parts.iter().filter_map(|part| part.zone.as_ref()).any(requires)
+                }
                 _ => crate::accept::zone_of(octets).as_ref().is_some_and(requires),
             }
     }

@@ -15,7 +15,7 @@ const INTERVAL: u64 = 60;
 
 /// What the last look saw.
 #[derive(Debug, Default)]
-pub(super) struct KeyFiles {
+pub(super) struct KeyFileWatch {
     enabled: bool,
     last: Option<Timestamp>,
     folders: HashMap<PathBuf, Folder>,

@@ -19,10 +19,10 @@ use keystore::store::digest;
 use keystore::time::Timestamp;
 
 use super::Loader;
-use super::outcome::{Import, ImportOutcome, is_dry_run};
+use super::outcome::{FileImport, ImportOutcome, is_dry_run};
 use crate::files::printable;
 use crate::inbox::Dropped;
-use crate::judge::{Candidate, Part, Sources};
+use crate::judge::{Candidate, Sources, ZonePart};
 
 /// Octets of the file's name in the name of a rejected part; the zone comes behind it.
 const NAME_OCTETS: usize = 48;
@@ -33,12 +33,12 @@ pub(super) const PARTS_A_STEP: usize = 16;
 pub(super) const STOPS: &str = "skr-loader stops; import the file again";
 
 /// Whom to tell of all imports of a file that a person handed over.
-pub(super) type Done = Box<dyn FnOnce(Vec<Import>) + Send>;
+pub(super) type Done = Box<dyn FnOnce(Vec<FileImport>) + Send>;
 
 /// A file of several zones of which some parts are not judged yet.
 pub(super) struct ManyImport {
     file: Dropped,
-    parts: VecDeque<Part>,
+    parts: VecDeque<ZonePart>,
     /// Parts of the whole file.
     total: usize,
     accepted: usize,
@@ -49,7 +49,7 @@ pub(super) struct ManyImport {
     /// [`Loader::changes`] when the file was taken: what came into force for a zone since then came later than the file.
     changes: u64,
     /// What became of the parts, and whom to tell, when a person has handed the file over.
-    ordered: Option<(Vec<Import>, Done)>,
+    ordered: Option<(Vec<FileImport>, Done)>,
 }
 
 impl std::fmt::Debug for ManyImport {
@@ -60,7 +60,7 @@ impl std::fmt::Debug for ManyImport {
 
 impl ManyImport {
     /// A dropped file.
-    pub fn dropped(file: Dropped, parts: Vec<Part>) -> Self {
+    pub fn dropped(file: Dropped, parts: Vec<ZonePart>) -> Self {
         Self {
             file,
             total: parts.len(),
@@ -75,7 +75,7 @@ impl ManyImport {
     }
 
     /// A file that a person handed over; `done` is told at the end.
-    pub fn ordered(file: Dropped, parts: Vec<Part>, done: Done) -> Self {
+    pub fn ordered(file: Dropped, parts: Vec<ZonePart>, done: Done) -> Self {
         Self { ordered: Some((Vec::new(), done)), ..Self::dropped(file, parts) }
     }
 
@@ -85,7 +85,7 @@ impl ManyImport {
     }
 
     /// Notes what became of a part; gives it back where others than the person who handed the file over are to be told.
-    fn note(&mut self, import: Import) -> Option<Import> {
+    fn note(&mut self, import: FileImport) -> Option<FileImport> {
         match import.outcome {
             ImportOutcome::Rejected { .. } => self.rejected += 1,
             ImportOutcome::Accepted { .. } | ImportOutcome::Unchanged { .. } => self.accepted += 1,
@@ -103,7 +103,7 @@ impl ManyImport {
         let Some((mut imports, done)) = self.ordered.take() else { return };
         imports.extend(self.parts.iter().map(|part| {
             let dropped = self.file.part(part_name(&self.file, part), part.octets(&self.file.octets));
-            Import::failed(&dropped, part.zone.clone(), what.to_owned())
+            FileImport::failed(&dropped, part.zone.clone(), what.to_owned())
         }));
         done(imports);
     }
@@ -124,7 +124,7 @@ impl Loader {
     }
 
     /// Judges the next parts of the file whose turn it is.
-    pub(super) fn go_on_with_many(&mut self, now: Timestamp, imports: &mut Vec<Import>) {
+    pub(super) fn go_on_with_many(&mut self, now: Timestamp, imports: &mut Vec<FileImport>) {
         let Some(mut many) = self.many.pop_front() else { return };
         if !self.inbox.still_has(&many.file) {
             let (name, done) = (printable(&many.file.name), many.total - many.parts.len());
@@ -226,7 +226,7 @@ impl Loader {
 }
 
 /// `<file>.<zone>`, or the line where there is no zone.
-fn part_name(file: &Dropped, part: &Part) -> OsString {
+fn part_name(file: &Dropped, part: &ZonePart) -> OsString {
     let name: String = printable(&file.name).chars().take(NAME_OCTETS).collect();
     match &part.zone {
         Some(zone) => format!("{name}.{}", zone.to_lowercase().to_string().trim_end_matches('.')).into(),
@@ -250,7 +250,7 @@ mod tests {
     use metrics::Metrics;
 
     use super::*;
-    use crate::order::Order;
+    use crate::order::OperatorOrder;
     use crate::testing::{StateDir, ZSK, start};
     use crate::user::User;
 
@@ -280,7 +280,7 @@ mod tests {
             Self { state, loader, now: start() }
         }
 
-        fn import(&mut self, name: &str, text: &str) -> Vec<Import> {
+        fn import(&mut self, name: &str, text: &str) -> Vec<FileImport> {
             fs::write(self.state.path("aside"), text).unwrap();
             fs::rename(self.state.path("aside"), self.state.path("inbox").join(name)).unwrap();
             let mut imports = Vec::new();
@@ -311,7 +311,7 @@ mod tests {
     }
 
     /// The zone of each import and what became of it: its generation, or the first ID.
-    fn told(imports: &[Import]) -> Vec<(String, String)> {
+    fn told(imports: &[FileImport]) -> Vec<(String, String)> {
         let outcome = |outcome: &ImportOutcome| match outcome {
             ImportOutcome::Accepted { generation, .. } => format!("accepted {generation}"),
             ImportOutcome::Unchanged { generation } => format!("unchanged {generation}"),
@@ -508,7 +508,8 @@ mod tests {
         let (large, small) = names.split_at(2 * PARTS_A_STEP);
         drop_old(&mut bench, "large.skr", &text_of(large));
         bench.loader.step(bench.now);
-        let order = Arc::new(Order { who: User::current(), force: Vec::new(), reason: None, dry_run: false });
+        let order =
+            Arc::new(OperatorOrder { who: User::current(), force: Vec::new(), reason: None, dry_run: false });
         let file = Dropped::by_hand("small.skr".into(), text_of(small).into_bytes(), order);
         let (sender, answer) = channel();
         let now = bench.now;

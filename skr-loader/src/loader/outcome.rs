@@ -11,7 +11,7 @@ use crate::store::Digest;
 
 /// What became of one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Import {
+pub struct FileImport {
     /// Its name, escaped.
     pub file: String,
     /// Its SHA-256; that of nothing when it was not read.
@@ -51,7 +51,7 @@ pub enum ImportOutcome {
     },
 }
 
-impl Import {
+impl FileImport {
     /// What became of `file`, of which nothing was overruled.
     pub(super) fn of(file: &Dropped, digest: Digest, zone: Option<Name>, outcome: ImportOutcome) -> Self {
         Self { file: printable(&file.name), digest, zone, forced: Vec::new(), outcome }

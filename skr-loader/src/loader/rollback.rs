@@ -15,13 +15,15 @@ use keystore::dns::Name;
 use keystore::exchange::SkrFinding;
 use keystore::time::Timestamp;
 
-use super::{Import, ImportOutcome, Loader};
+use super::{FileImport, ImportOutcome, Loader};
 use crate::audit::{AuditEvent, Record};
 use crate::checks;
 use crate::files::{hex, one_line};
-use crate::judge::{self, Acceptance, Candidate, CandidateOrigin, Overrides, Sources, Subject, Verdict};
-use crate::order::Order;
-use crate::store::{self, CommitError, Digest, Kept};
+use crate::judge::{
+    self, Acceptance, Candidate, CandidateOrigin, EvidenceSubject, Overrides, Sources, Verdict,
+};
+use crate::order::OperatorOrder;
+use crate::store::{self, CommitError, Digest, KeptGeneration};
 use keystore::exchange::Coverage;
 
 /// What a rollback did, or would do.
@@ -114,9 +116,9 @@ fn first(findings: &[SkrFinding]) -> String {
 impl Rollback {
     /// What it means for who waits for imports: another generation is in force.
     #[must_use]
-    pub fn as_import(&self) -> Import {
+    pub fn as_import(&self) -> FileImport {
         let (generation, warnings) = (self.generation, self.warnings.clone());
-        Import {
+        FileImport {
             file: format!("{}.skr", self.to),
             digest: self.digest,
             zone: Some(self.zone.clone()),
@@ -143,7 +145,7 @@ impl Loader {
         &mut self,
         zone: &Name,
         to: Option<u64>,
-        order: &Order,
+        order: &OperatorOrder,
         now: Timestamp,
     ) -> Result<Rollback, RollbackError> {
         let Some((name, _)) = self.zones.get_key_value(zone) else {
@@ -170,7 +172,7 @@ impl Loader {
         &mut self,
         name: &Name,
         to: Option<u64>,
-        order: &Order,
+        order: &OperatorOrder,
         now: Timestamp,
     ) -> Result<Rollback, RollbackError> {
         if !self.clock_is_plausible(now) {
@@ -213,7 +215,7 @@ impl Loader {
         &self,
         name: &Name,
         target: &Target,
-        order: &Order,
+        order: &OperatorOrder,
         now: Timestamp,
     ) -> Result<Rollback, RollbackError> {
         let to = target.generation;
@@ -226,7 +228,7 @@ impl Loader {
         let digest = candidate.digest;
         let overrides =
             Overrides { force: &order.force, origin: CandidateOrigin::Kept, ..Overrides::default() };
-        let subject = Subject {
+        let subject = EvidenceSubject {
             config: &self.config,
             zone: &zone.config,
             state: Cow::Borrowed(state),
@@ -264,7 +266,7 @@ impl Loader {
         &mut self,
         target: &Target,
         mut rollback: Rollback,
-        order: &Order,
+        order: &OperatorOrder,
         now: Timestamp,
     ) -> Result<Rollback, RollbackError> {
         let (name, to) = (rollback.zone.clone(), rollback.to);
@@ -304,12 +306,12 @@ impl Loader {
 }
 
 /// The newest generation before the first one with the content in force, so that two rollbacks do not undo each other.
-fn previous(kept: &[Kept], in_force: Digest) -> Option<u64> {
+fn previous(kept: &[KeptGeneration], in_force: Digest) -> Option<u64> {
     let first = kept.iter().find(|k| k.digest == in_force)?.generation;
     kept.iter().rev().find(|k| k.generation < first).map(|k| k.generation)
 }
 
-fn list(kept: &[Kept]) -> String {
+fn list(kept: &[KeptGeneration]) -> String {
     if kept.is_empty() {
         return "none is kept".to_owned();
     }

@@ -6,7 +6,7 @@ use keystore::dns::Name;
 use keystore::time::Timestamp;
 use metrics::health::report::{Delivery, InboxReport, PendingFile, ZoneReport, ZoneReports};
 
-use super::{Loader, Zone};
+use super::{Loader, LoaderZone};
 use crate::deliver::state::Reachability;
 use crate::inbox::PendingState;
 use crate::standing::LoopState;
@@ -43,7 +43,7 @@ impl Loader {
         {
             return Arc::clone(told);
         }
-        let is_trouble = |zone: &Zone| zone.held.is_unread() || zone.history_error.is_some();
+        let is_trouble = |zone: &LoaderZone| zone.held.is_unread() || zone.history_error.is_some();
         self.has_trouble = self.zones.values().any(is_trouble);
         // Nothing else reads the older generations: without a file that waits for them nobody knows whether they can be read again.
         let is_waited_for = inbox.pending.iter().any(|file| file.state == PendingState::Retried.to_string());
@@ -81,7 +81,7 @@ impl Loader {
         }
     }
 
-    fn deliveries_of(&self, zone: &Zone) -> Vec<Delivery> {
+    fn deliveries_of(&self, zone: &LoaderZone) -> Vec<Delivery> {
         let wanted = |zones: &Option<Vec<Name>>| zones.as_ref().is_none_or(|z| z.contains(&zone.config.name));
         let targets =
             self.config.deliver.iter().filter(|t| wanted(&t.zones) && zone.held.in_force().is_some());

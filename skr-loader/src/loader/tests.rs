@@ -49,7 +49,7 @@ impl Bench {
     }
 
     /// Steps until everything in the inbox was looked at, cut-off files too.
-    fn settle(&mut self) -> Vec<Import> {
+    fn settle(&mut self) -> Vec<FileImport> {
         let mut imports = Vec::new();
         for seconds in [0, 61, 61] {
             self.now = self.now.plus(seconds);
@@ -269,7 +269,7 @@ fn an_skr_that_cannot_be_written_waits_and_goes_in_later() {
     fs::write(&dir, "in the way").unwrap();
     bench.drop_file("a.skr", skr(0).text());
     let imports = bench.loader.step(bench.now).imports;
-    assert!(matches!(imports[..], [Import { outcome: ImportOutcome::Failed { .. }, .. }]), "{imports:?}");
+    assert!(matches!(imports[..], [FileImport { outcome: ImportOutcome::Failed { .. }, .. }]), "{imports:?}");
     assert_eq!(bench.value("skr_last_import_success{zone=\"example.\"}"), 0);
     let is_told = |bench: &Bench| {
         let conditions = health_of(&bench.loader, bench.now).conditions;
@@ -291,7 +291,7 @@ fn an_skr_that_cannot_be_written_waits_and_goes_in_later() {
 fn a_second_loader_is_refused() {
     let bench = Bench::new();
     let error = Loader::new(bench.state.config(), Metrics::new().unwrap()).unwrap_err();
-    assert!(matches!(&error, StartError::Store(OpenError::Locked { .. })), "{error}");
+    assert!(matches!(&error, LoaderStartError::Store(StoreOpenError::Locked { .. })), "{error}");
     assert!(error.to_string().contains(&format!("(process {})", std::process::id())), "{error}");
     let state = bench.restart().state;
     assert!(Loader::new(state.config(), Metrics::new().unwrap()).is_ok(), "free once the first one is gone");
@@ -380,14 +380,14 @@ fn one_host_of_two_takes_nothing_without_its_lease_and_goes_on_with_it() {
     assert_eq!(bench.settle(), []);
     assert_eq!(bench.files("inbox"), ["b.skr"]);
     let (tell, told) = std::sync::mpsc::channel();
-    let request = crate::control::Request::Rollback {
+    let request = crate::control::ControlRequest::Rollback {
         zone: "example.".to_owned(),
         to: None,
         force: Vec::new(),
         reason: Some("a test".to_owned()),
         dry_run: false,
     };
-    let job = crate::control::job::Job::new(request, crate::user::User::current()).unwrap();
+    let job = crate::control::job::LoaderJob::new(request, crate::user::User::current()).unwrap();
     job.begin(&mut bench.loader, start(), move |answer| tell.send(answer).unwrap());
     let answer = told.try_recv().unwrap();
     assert!(format!("{answer:?}").contains("LEASE-LOST"), "{answer:?}");
@@ -411,7 +411,7 @@ fn zones_come_and_go_with_the_configuration() {
     assert_eq!(bench.loader.in_force(&zone()).map(|f| f.generation), Some(1), "read back");
     config.state_dir = bench.state.path("elsewhere");
     let error = bench.loader.reload(config, start()).unwrap_err();
-    assert!(matches!(error, StartError::StateDirChanged { .. }), "{error}");
+    assert!(matches!(error, LoaderStartError::StateDirChanged { .. }), "{error}");
     assert_eq!(accepted(&bench.import("b.skr", skr(9).text())), 2, "the old configuration stays in use");
 }
 

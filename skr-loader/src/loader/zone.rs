@@ -12,16 +12,16 @@ use keystore::time::Timestamp;
 use super::{HandingOn, Loader};
 use crate::inbox::Dropped;
 use crate::report;
-use crate::store::{self, CommitError, Digest, InForce, Stored, ZoneState, history, revoked};
+use crate::store::{self, AcceptedState, CommitError, Digest, InForce, StoreRead, history, revoked};
 
 /// First and longest pause, in seconds, between two tries to read a store that could not be read.
 const BACKOFF: Backoff = Backoff::new(1, 60);
 
 #[derive(Debug)]
-pub(super) struct Zone {
+pub(super) struct LoaderZone {
     pub config: Shared<ZoneConfig>,
     /// What is known of its store.
-    pub held: Held,
+    pub held: ZoneStore,
     /// Why the older generations could not be read at the last try to judge a file.
     pub history_error: Option<String>,
     /// The `zone` label.
@@ -42,16 +42,16 @@ pub(super) struct NotDurable {
 
 /// What is known of the store of a zone.
 #[derive(Debug)]
-pub(super) enum Held {
+pub(super) enum ZoneStore {
     /// What it holds, and what is damaged in it. Where the generation in force does not read any more, what was read of it before counts.
-    Read { state: ZoneState, damage: Option<String> },
+    Read { state: AcceptedState, damage: Option<String> },
     /// Nobody knows what it holds: nothing is judged against it and nothing is written to it before it is read.
-    Unread(Unread),
+    Unread(UnreadStore),
 }
 
 /// A store that could not be read at the last try.
 #[derive(Debug)]
-pub(super) struct Unread {
+pub(super) struct UnreadStore {
     what: String,
     /// What was known to be in force before. It is in force still, as far as anybody knows.
     in_force: Option<InForce>,
@@ -64,7 +64,7 @@ pub(super) struct Unread {
 #[error("the accepted store cannot be read: {0}")]
 pub(super) struct NotRead(String);
 
-impl Unread {
+impl UnreadStore {
     /// `before` has the tries that failed before this one.
     fn new(error: &StoreError, in_force: Option<InForce>, before: Option<Retry>, now: Timestamp) -> Self {
         let mut retry = before.unwrap_or(Retry::new(BACKOFF));
@@ -73,7 +73,7 @@ impl Unread {
     }
 }
 
-impl Held {
+impl ZoneStore {
     /// What is in force, as far as it is known.
     pub const fn in_force(&self) -> Option<&InForce> {
         match self {
@@ -83,7 +83,7 @@ impl Held {
     }
 
     /// What the store holds.
-    pub fn state(&self) -> Result<&ZoneState, NotRead> {
+    pub fn state(&self) -> Result<&AcceptedState, NotRead> {
         match self {
             Self::Read { state, .. } => Ok(state),
             Self::Unread(unread) => Err(NotRead(unread.what.clone())),
@@ -122,13 +122,13 @@ impl Held {
 
 impl Loader {
     /// Reads the store of a zone that is new in the configuration, and tells how it stands.
-    pub(super) fn read_zone(&self, zone: &Name, now: Timestamp) -> Held {
+    pub(super) fn read_zone(&self, zone: &Name, now: Timestamp) -> ZoneStore {
         match self.store.load(zone) {
-            Stored::Unread { in_force, error } => {
+            StoreRead::Unread { in_force, error } => {
                 tell_unread(zone, &error);
-                Held::Unread(Unread::new(&error, in_force, None, now))
+                ZoneStore::Unread(UnreadStore::new(&error, in_force, None, now))
             }
-            Stored::Read { state, damage } => {
+            StoreRead::Read { state, damage } => {
                 match (&state.in_force, &damage) {
                     (_, Some(error)) => tell_damaged(zone, error),
                     (Some(in_force), None) => {
@@ -139,7 +139,7 @@ impl Loader {
                         tracing::warn!(%zone, "no SKR was accepted yet; drop one into the inbox")
                     }
                 }
-                Held::Read { state, damage: damage.map(|error| error.to_string()) }
+                ZoneStore::Read { state, damage: damage.map(|error| error.to_string()) }
             }
         }
     }
@@ -149,13 +149,13 @@ impl Loader {
         let Some(zone) = self.zones.get_mut(name) else { return };
         let before = zone.held.id();
         match self.store.load(name) {
-            Stored::Unread { in_force, error } => {
+            StoreRead::Unread { in_force, error } => {
                 tell_unread(name, &error);
                 let in_force = in_force.or_else(|| zone.held.in_force().cloned());
-                zone.held = Held::Unread(Unread::new(&error, in_force, zone.held.retry(), now));
+                zone.held = ZoneStore::Unread(UnreadStore::new(&error, in_force, zone.held.retry(), now));
                 self.has_trouble = true;
             }
-            Stored::Read { state: found, damage } => {
+            StoreRead::Read { state: found, damage } => {
                 if let Some(error) = &damage {
                     tell_damaged(name, error);
                 }
@@ -169,7 +169,7 @@ impl Loader {
                         format!("generation {} was taken away from outside", lost.generation)
                     });
                 }
-                zone.held = Held::Read { state: ZoneState { next, in_force, ..found }, damage };
+                zone.held = ZoneStore::Read { state: AcceptedState { next, in_force, ..found }, damage };
             }
         }
         self.hand_on(name, before, now);
@@ -180,7 +180,8 @@ impl Loader {
         if !self.has_trouble {
             return;
         }
-        let is_due = |zone: &Zone| matches!(&zone.held, Held::Unread(unread) if unread.retry.is_due(now));
+        let is_due =
+            |zone: &LoaderZone| matches!(&zone.held, ZoneStore::Unread(unread) if unread.retry.is_due(now));
         let due: Vec<Name> =
             self.zones.iter().filter(|(_, zone)| is_due(zone)).map(|(name, _)| name.clone()).collect();
         for name in due {
@@ -213,7 +214,7 @@ impl Loader {
     ) -> Result<u64, CommitError> {
         let Some(zone) = self.zones.get_mut(name) else { return Err(CommitError::NotRead) };
         let before = zone.held.id();
-        let Held::Read { state, damage } = &mut zone.held else { return Err(CommitError::NotRead) };
+        let ZoneStore::Read { state, damage } = &mut zone.held else { return Err(CommitError::NotRead) };
         let known = state.in_force.clone();
         if let Some(replaced) = &state.in_force {
             revoked::add(&self.store.accepted(), name, revoked::published(&replaced.bundles, now))
@@ -222,7 +223,7 @@ impl Loader {
         let result = self.store.commit(name, state, octets, received);
         match &result {
             Err(CommitError::Unread { unread, .. }) if store::may_pass(unread) => {
-                zone.held = Held::Unread(Unread::new(unread, state.in_force.take(), None, now));
+                zone.held = ZoneStore::Unread(UnreadStore::new(unread, state.in_force.take(), None, now));
                 self.has_trouble = true;
             }
             Err(CommitError::Unread { unread, .. }) => *damage = Some(unread.to_string()),

@@ -233,12 +233,12 @@ fn names() {
 fn a_file_that_is_handed_over_has_no_signature_beside_it() {
     use std::sync::Arc;
 
-    use crate::order::{Execution, Order, ReasonRule};
+    use crate::order::{Execution, OperatorOrder, ReasonRule};
     use crate::user::User;
 
     let mut bench = Bench::new(true);
     let mut import = |force: &[String]| {
-        let order = Order::new(
+        let order = OperatorOrder::new(
             User::current(),
             force,
             Some("the operator's key is lost"),
@@ -255,15 +255,15 @@ fn a_file_that_is_handed_over_has_no_signature_beside_it() {
 
 #[test]
 fn a_file_that_is_handed_over_with_its_signature_is_taken() {
-    use crate::control::job::Job;
-    use crate::control::{Answer, Request};
+    use crate::control::job::LoaderJob;
+    use crate::control::{ControlAnswer, ControlRequest};
     use crate::user::User;
 
     let text = skr(0).text();
     let base64 = |octets: &[u8]| data_encoding::BASE64.encode(octets);
     let mut bench = Bench::new(true);
     let mut import = |signature: Option<Vec<u8>>| {
-        let request = Request::Import {
+        let request = ControlRequest::Import {
             name: "a.skr".to_owned(),
             content: base64(text.as_bytes()),
             signature: signature.as_deref().map(base64),
@@ -271,8 +271,8 @@ fn a_file_that_is_handed_over_with_its_signature_is_taken() {
             reason: None,
             dry_run: false,
         };
-        let answer = Job::new(request, User::current()).unwrap().run(&mut bench.loader, start());
-        let Answer::Imported { imports } = answer else { panic!("{answer:?}") };
+        let answer = LoaderJob::new(request, User::current()).unwrap().run(&mut bench.loader, start());
+        let ControlAnswer::Imported { imports } = answer else { panic!("{answer:?}") };
         let ids: Vec<String> = imports[0].findings.iter().map(|f| f.id.clone()).collect();
         (imports[0].result.as_str().to_owned(), ids.concat())
     };

@@ -50,16 +50,20 @@ fn what_the_resolver_says() {
     const RESPONSE: u16 = 0x8180;
     const AD: u16 = 0x0020;
     for (flags, records, want) in [
-        (RESPONSE | AD, vec![ds(KSK)], Parent::Records { ds: vec![ds(KSK)], authentic: true }),
-        (RESPONSE, vec![ds(KSK), ds(9)], Parent::Records { ds: vec![ds(KSK), ds(9)], authentic: false }),
-        (RESPONSE | AD, vec![], Parent::Records { ds: vec![], authentic: true }),
+        (RESPONSE | AD, vec![ds(KSK)], ParentAnswer::Records { ds: vec![ds(KSK)], authentic: true }),
+        (
+            RESPONSE,
+            vec![ds(KSK), ds(9)],
+            ParentAnswer::Records { ds: vec![ds(KSK), ds(9)], authentic: false },
+        ),
+        (RESPONSE | AD, vec![], ParentAnswer::Records { ds: vec![], authentic: true }),
     ] {
         let (address, server) = resolver(flags, records, 1);
-        let parent = Asker::default().ask(address, &zone());
+        let parent = ParentAsker::default().ask(address, &zone());
         assert_eq!(parent, want);
         assert_eq!(
             parent.vouches_for(&zone(), &TestKey::ksk(KSK).dnskey),
-            !matches!(&want, Parent::Records { ds, .. } if ds.is_empty())
+            !matches!(&want, ParentAnswer::Records { ds, .. } if ds.is_empty())
         );
         assert!(!parent.vouches_for(&zone(), &TestKey::ksk(7).dnskey));
         let query = server.join().unwrap().remove(0);
@@ -70,9 +74,9 @@ fn what_the_resolver_says() {
     // SERVFAIL and NXDOMAIN are no answers; another zone's question may be.
     for rcode in [2, 3] {
         let (address, server) = resolver(RESPONSE | rcode, vec![], 2);
-        let mut asker = Asker::default();
+        let mut asker = ParentAsker::default();
         for _ in 0..2 {
-            assert!(matches!(asker.ask(address, &zone()), Parent::NoAnswer(_)), "{rcode}");
+            assert!(matches!(asker.ask(address, &zone()), ParentAnswer::NoAnswer(_)), "{rcode}");
         }
         server.join().unwrap();
     }
@@ -82,14 +86,14 @@ fn what_the_resolver_says() {
 fn a_silent_resolver_holds_up_nobody_for_long() {
     // Bound, and never read.
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let (started, mut asker) = (Instant::now(), Asker::default());
+    let (started, mut asker) = (Instant::now(), ParentAsker::default());
     for _ in 0..1000 {
         let parent = asker.ask(socket.local_addr().unwrap(), &zone());
         assert!(parent.describe().contains("does not answer over DNS"), "{}", parent.describe());
     }
     assert!(started.elapsed() < ALL + Duration::from_secs(1), "{:?}", started.elapsed());
     // Slow answers use up the time of all.
-    let mut asker = Asker { spent: ALL, silent: None };
+    let mut asker = ParentAsker { spent: ALL, silent: None };
     let parent = asker.ask(socket.local_addr().unwrap(), &zone());
     assert!(parent.describe().contains("used up by other zones"));
 }
@@ -103,13 +107,14 @@ fn a_way_back_is_held_against_the_parent_too() {
 
     use crate::inbox::Dropped;
     use crate::loader::Loader;
-    use crate::order::{Execution, Order, ReasonRule};
+    use crate::order::{Execution, OperatorOrder, ReasonRule};
     use crate::testing::{DAY, StateDir, skr, start};
     use crate::user::User;
 
     let order = |force: &[&str]| {
         let force: Vec<String> = force.iter().map(|id| (*id).to_owned()).collect();
-        Order::new(User::current(), &force, Some("a test"), Execution::Real, ReasonRule::Always).unwrap()
+        OperatorOrder::new(User::current(), &force, Some("a test"), Execution::Real, ReasonRule::Always)
+            .unwrap()
     };
     let state = StateDir::new();
     let mut loader = Loader::new(state.config(), Metrics::new().unwrap()).unwrap();

@@ -5,7 +5,7 @@ use std::time::Instant;
 use keystore::dns::{Name, Rtype};
 
 use super::servers::existing;
-use crate::ask::{AskError, Asker, Reply};
+use crate::ask::{AskError, Asker, ServerReply};
 
 /// The label below which a parent has its DSYNC records.
 const LABEL: &[u8] = b"_dsync";
@@ -83,7 +83,7 @@ fn below(zone: &Name, labels: usize, suffix: &Name) -> Option<Lookup> {
 }
 
 /// What is asked for behind a negative answer, whose SOA record names the parent (RFC 9859 section 4.1, step 3).
-fn after(asked: &Lookup, zone: &Name, reply: &Reply) -> Option<Lookup> {
+fn after(asked: &Lookup, zone: &Name, reply: &ServerReply) -> Option<Lookup> {
     let soa = reply.authority.iter().find(|set| set.rrset.rtype == Rtype::SOA).map(|set| &set.rrset.owner);
     let parent = soa.filter(|owner| zone.is_at_or_below(owner) && *owner != zone);
     match parent {
@@ -112,18 +112,22 @@ fn receiver(records: &[&[u8]]) -> Option<Receiver> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ask::{Answer, Rcode};
+    use crate::ask::{Rcode, RrsetAnswer};
     use keystore::dns::Rrset;
 
     fn name(text: &str) -> Name {
         Name::parse(text).unwrap()
     }
 
-    fn negative(soa: Option<&str>) -> Reply {
+    fn negative(soa: Option<&str>) -> ServerReply {
         let rrset = |owner| Rrset { owner: name(owner), rtype: Rtype::SOA, ttl: 60, rdatas: Vec::new() };
-        let answer =
-            |owner| Answer { rrset: rrset(owner), signatures: Vec::new(), authentic: false, expire: None };
-        Reply {
+        let answer = |owner| RrsetAnswer {
+            rrset: rrset(owner),
+            signatures: Vec::new(),
+            authentic: false,
+            expire: None,
+        };
+        ServerReply {
             rcode: Rcode::NXDOMAIN,
             authoritative: false,
             authentic: false,

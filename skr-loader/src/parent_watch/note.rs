@@ -22,7 +22,7 @@ const FOLDER: &str = "parent";
 /// What is known of one zone at its parent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Note {
+pub struct ParentNote {
     /// [`super::wish::Wish::id`] of the CDS and CDNSKEY records that need no NOTIFY any more: the parent was told of them, or cannot be.
     #[serde(default)]
     pub told: Option<String>,
@@ -34,7 +34,7 @@ pub struct Note {
     pub ksks: KskNotes,
 }
 
-impl Note {
+impl ParentNote {
     /// Notes a wish that needs no NOTIFY any more.
     pub fn set_told(&mut self, wish: String, now: Timestamp) {
         (self.told, self.told_at) = (Some(wish), now.secs());
@@ -42,13 +42,13 @@ impl Note {
 }
 
 /// The note of `zone` in a state folder. One that is damaged or cannot be read counts as none: then the parent is told once more.
-pub fn read(state_dir: &Path, zone: &Name) -> Note {
+pub fn read(state_dir: &Path, zone: &Name) -> ParentNote {
     let file = files::read(&path(state_dir, zone), NamedBy::Dropper, MAX_OCTETS).ok();
     file.and_then(|file| serde_json::from_slice(&file.octets).ok()).unwrap_or_default()
 }
 
 /// Writes the note of `zone` durably.
-pub fn write(state_dir: &Path, zone: &Name, note: &Note) -> io::Result<()> {
+pub fn write(state_dir: &Path, zone: &Name, note: &ParentNote) -> io::Result<()> {
     durable::create_own_dir(&state_dir.join(FOLDER), 0o755)?;
     durable::write(&path(state_dir, zone), &serde_json::to_vec(note)?, 0o644)
 }

@@ -11,7 +11,7 @@ use super::ds::DsView;
 use super::dsync::{self, Dsync, Receiver};
 use super::hooks::DsNetwork;
 use super::servers::{self, Servers, Serves};
-use super::telling::{Network, NotifyError};
+use super::telling::{NotifyError, ParentNetwork};
 use super::wish::Wish;
 use crate::ask::{AskError, Asker, Rcode};
 
@@ -48,7 +48,7 @@ impl ResolverNetwork {
     }
 }
 
-impl Network for ResolverNetwork {
+impl ParentNetwork for ResolverNetwork {
     fn is_granted(&self, zone: &Name, wish: &Wish) -> Result<bool, AskError> {
         let answer = self.resolver.ask(zone, Rtype::DS, Instant::now() + LOOKUP)?;
         Ok(answer.authentic && wish.is_granted(zone, &answer.rrset.canonical_rdatas()))

@@ -7,7 +7,7 @@ use keystore::dns::{Name, Rrset, Rtype};
 use keystore::keys::Dnskey;
 
 use super::wish::Wish;
-use crate::ask::{AnswerFault, AskError, Asker, Rcode, Reply, each};
+use crate::ask::{AnswerFault, AskError, Asker, Rcode, ServerReply, each};
 
 /// The port of servers that are found by name.
 const PORT: u16 = 53;
@@ -94,7 +94,7 @@ pub fn addresses(resolver: &Asker, name: &Name, until: Instant) -> Result<Vec<Ip
 }
 
 /// A reply that says what there is, or that there is nothing.
-pub fn existing(reply: Reply, rtype: Rtype) -> Result<Reply, AskError> {
+pub fn existing(reply: ServerReply, rtype: Rtype) -> Result<ServerReply, AskError> {
     match reply.rcode {
         Rcode::NOERROR | Rcode::NXDOMAIN => Ok(reply),
         rcode => Err(AskError::BadAnswer { rtype, fault: AnswerFault::Rcode(rcode) }),

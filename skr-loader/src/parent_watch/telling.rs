@@ -64,7 +64,7 @@ const SENDS: Pauses = Pauses(&[
 ]);
 
 /// Who is asked and told.
-pub trait Network {
+pub trait ParentNetwork {
     /// Whether the DS records are what a wish asks for, as far as the resolver has validated them.
     fn is_granted(&self, zone: &Name, wish: &Wish) -> Result<bool, AskError>;
     /// The servers of a zone that the world asks.
@@ -185,7 +185,7 @@ impl Telling {
     }
 
     /// Does what is due.
-    pub fn step(&mut self, zone: &Name, network: &dyn Network, now: Instant) -> Next {
+    pub fn step(&mut self, zone: &Name, network: &dyn ParentNetwork, now: Instant) -> Next {
         let next = self.advance(zone, network, now);
         if let Next::Wait { pause, .. } = &next {
             self.due = now + *pause;
@@ -193,7 +193,7 @@ impl Telling {
         next
     }
 
-    fn advance(&mut self, zone: &Name, network: &dyn Network, now: Instant) -> Next {
+    fn advance(&mut self, zone: &Name, network: &dyn ParentNetwork, now: Instant) -> Next {
         let wait = |pause| Next::Wait { pause, is_unanswered: false };
         loop {
             match &mut self.state {
@@ -235,7 +235,7 @@ impl Telling {
     }
 
     /// Looks at the servers that are not seen to have the records; `None` when no server is to be waited for.
-    fn spread(&mut self, zone: &Name, network: &dyn Network, now: Instant) -> Option<Duration> {
+    fn spread(&mut self, zone: &Name, network: &dyn ParentNetwork, now: Instant) -> Option<Duration> {
         let patience = SILENCE.saturating_sub(now.saturating_duration_since(self.begun));
         let State::Spread { servers, unfound, looks } = &mut self.state else { return None };
         let wait = LOOKS.after(*looks);
@@ -283,7 +283,7 @@ impl Telling {
         Some(wait.min(patience))
     }
 
-    fn send(&mut self, receiver: Receiver, zone: &Name, network: &dyn Network) -> Next {
+    fn send(&mut self, receiver: Receiver, zone: &Name, network: &dyn ParentNetwork) -> Next {
         let what = match network.notify(&receiver, zone) {
             Ok(Rcode::NOERROR) => return Next::Done(Told::Taken(receiver)),
             Ok(

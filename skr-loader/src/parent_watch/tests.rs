@@ -42,7 +42,7 @@ struct Watched {
 
 fn watch(config: &Config, in_force: &InForce) -> Watched {
     let metrics = Metrics::new().unwrap();
-    let mut watch = ParentWatch::new(metrics.clone(), Standing::default());
+    let mut watch = ParentWatch::new(metrics.clone(), LoaderStatus::default());
     watch.configure(config, vec![(zone(), Arc::new(in_force.clone()))]);
     Watched { watch, metrics }
 }
@@ -94,7 +94,7 @@ fn parent_is_told_once_when_a_bundle_with_other_cds_records_is_served_and_not_ag
     drop(watched);
     // The DS record of the parent is that of before still, and the note is what keeps another process silent.
     let again = Stepped::new(&state, &world, &in_force);
-    assert_eq!(again.step(clock::now(), Instant::now()), Due::Never);
+    assert_eq!(again.step(clock::now(), Instant::now()), DueTime::Never);
     assert_eq!(world.receipts().len(), 1);
 }
 
@@ -112,7 +112,7 @@ fn receivers_that_do_not_want_it_are_told_once() {
         watched.wait(&pending(0));
         drop(watched);
         let again = Stepped::new(&state, &world, &in_force);
-        assert_eq!(again.step(clock::now(), Instant::now()), Due::Never);
+        assert_eq!(again.step(clock::now(), Instant::now()), DueTime::Never);
         assert_eq!(world.receipts().len(), 1, "RCODE {rcode}");
     }
 }
@@ -127,7 +127,7 @@ fn records_that_are_not_validated_are_not_used_and_asked_for_again() {
     let begun = Instant::now();
     for second in [0, 1, 6] {
         let due = stepped.step(now, begun + Duration::from_secs(second));
-        assert!(matches!(due, Due::After(_)), "{due:?}");
+        assert!(matches!(due, DueTime::After(_)), "{due:?}");
     }
     assert_eq!(world.receipts(), []);
     assert_eq!(note::read(&state.path(""), &zone()).told, None);
@@ -153,7 +153,7 @@ struct Stepped {
     stop: AtomicBool,
     is_closed: Mutex<bool>,
     metrics: Metrics,
-    standing: Standing,
+    standing: LoaderStatus,
 }
 
 impl Stepped {
@@ -169,11 +169,11 @@ impl Stepped {
             stop: AtomicBool::new(false),
             is_closed: Mutex::new(false),
             metrics: Metrics::new().unwrap(),
-            standing: Standing::default(),
+            standing: LoaderStatus::default(),
         }
     }
 
-    fn step(&self, now: Timestamp, instant: Instant) -> Due {
+    fn step(&self, now: Timestamp, instant: Instant) -> DueTime {
         let place = zone::Place {
             state_dir: &self.state_dir,
             config: &self.config,
@@ -204,8 +204,9 @@ fn what_keeps_the_parent_untold_is_a_condition_at_its_time_and_goes_when_it_is_m
     let mut second = 0;
     let mut seen = Vec::new();
     while second < 90_000 {
-        let Due::After(pause) = (match stepped.step(now.plus(second), begun + Duration::from_secs(second)) {
-            Due::At(time) => Due::After(Duration::from_secs(time.since(now.plus(second)))),
+        let DueTime::After(pause) = (match stepped.step(now.plus(second), begun + Duration::from_secs(second))
+        {
+            DueTime::At(time) => DueTime::After(Duration::from_secs(time.since(now.plus(second)))),
             due => due,
         }) else {
             panic!("it is not done");
@@ -227,9 +228,9 @@ fn what_keeps_the_parent_untold_is_a_condition_at_its_time_and_goes_when_it_is_m
     // The parent has found the records by itself.
     world.set_ds(in_force.bundles[1].cds.as_deref());
     let later = begun + Duration::from_secs(100);
-    assert_eq!(again.step(now.plus(90_100), later), Due::Now);
+    assert_eq!(again.step(now.plus(90_100), later), DueTime::Now);
     assert_eq!((again.severity(now), world.receipts().len()), (None, 6));
-    assert_eq!(again.step(now.plus(90_100), later), Due::Never);
+    assert_eq!(again.step(now.plus(90_100), later), DueTime::Never);
 }
 
 #[test]
@@ -240,7 +241,7 @@ fn a_reload_sends_nothing_sooner_and_what_comes_after_the_end_does_not_count() {
     world.serve(&in_force.bundles[1]);
     let stepped = Stepped::new(&state, &world, &in_force);
     let begun = Instant::now();
-    assert!(matches!(stepped.step(now, begun), Due::After(_)));
+    assert!(matches!(stepped.step(now, begun), DueTime::After(_)));
     assert!(!stepped.zone.borrow_mut().take(Arc::new(in_force.clone())), "it is known");
     // Another generation asks for the same.
     let next = InForce { generation: 2, ..in_force.clone() };
@@ -249,7 +250,7 @@ fn a_reload_sends_nothing_sooner_and_what_comes_after_the_end_does_not_count() {
     assert_eq!(world.receipts().len(), 1);
     *stepped.is_closed.lock().unwrap() = true;
     world.set_ds(in_force.bundles[1].cds.as_deref());
-    assert_eq!(stepped.step(now, begun + Duration::from_secs(60)), Due::Now);
+    assert_eq!(stepped.step(now, begun + Duration::from_secs(60)), DueTime::Now);
     assert_eq!(note::read(&state.path(""), &zone()).told, None, "another process may have the folder by now");
 }
 
@@ -305,20 +306,20 @@ fn bundle_that_comes_into_force_finds_a_thread_however_many_zones_wait_for_paren
     let (now, instant) = (clock::now(), Instant::now());
     let name = |number: usize| Name::parse(&format!("zone{number}.example")).unwrap();
     for number in 0..THREADS + 2 {
-        queue.put(WatchedZone::new(name(number)), Due::Now);
+        queue.put(WatchedZone::new(name(number)), DueTime::Now);
     }
     let later = instant + Duration::from_secs(1);
     let taken: Vec<WatchedZone> =
         std::iter::from_fn(|| queue.take_due(now, later)).take(THREADS + 2).collect();
     assert_eq!(taken.len(), THREADS_FOR_PAUSES);
     let switches = name(100);
-    queue.put(WatchedZone::new(switches.clone()), Due::At(now));
+    queue.put(WatchedZone::new(switches.clone()), DueTime::At(now));
     let switched = queue.take_due(now, later).map(|zone| zone.name().clone());
     assert_eq!(switched, Some(switches));
     assert!(queue.take_due(now, later).is_none());
     // One that comes back makes room for the next.
     for zone in taken {
-        assert!(queue.take_back(zone, Due::Never));
+        assert!(queue.take_back(zone, DueTime::Never));
         assert!(queue.take_due(now, later).is_some());
     }
 }

@@ -13,11 +13,11 @@ use metrics::condition::{ConditionId, Severity};
 use metrics::health::report::ReportedCondition;
 
 use super::hooks::{DsWatch, HookFailure, HookPlace, HookStep};
-use super::note::{self, Note};
+use super::note::{self, ParentNote};
 use super::resolver::ResolverNetwork;
-use super::telling::{Network, Next, Telling, Told};
+use super::telling::{Next, ParentNetwork, Telling, Told};
 use super::wish::Wish;
-use crate::standing::Standing;
+use crate::standing::LoaderStatus;
 use crate::store::InForce;
 
 /// Seconds before a bundle with other records at which the look-ups for it are made once, so that the resolver has their answers.
@@ -34,7 +34,7 @@ pub struct WatchedZone {
     label: String,
     in_force: Option<Arc<InForce>>,
     /// What is known of it on disk; `None` = it was not read yet.
-    note: Option<Note>,
+    note: Option<ParentNote>,
     telling: Option<Telling>,
     /// Since when the records are in force that the parent is to be told of.
     since: Timestamp,
@@ -45,7 +45,7 @@ pub struct WatchedZone {
 
 /// When a zone is due again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Due {
+pub enum DueTime {
     /// At once.
     Now,
     /// So much later.
@@ -56,7 +56,7 @@ pub enum Due {
     Never,
 }
 
-impl Due {
+impl DueTime {
     /// The sooner one of both, seen from `now`.
     fn sooner(self, other: Self, now: Timestamp) -> Self {
         let left = |due: Self| match due {
@@ -83,7 +83,7 @@ pub struct Place<'a> {
     /// The metrics.
     pub metrics: &'a Metrics,
     /// The conditions.
-    pub standing: &'a Standing,
+    pub standing: &'a LoaderStatus,
 }
 
 impl Place<'_> {
@@ -95,7 +95,7 @@ impl Place<'_> {
         }
     }
 
-    fn write_note(&self, zone: &Name, note: &Note) {
+    fn write_note(&self, zone: &Name, note: &ParentNote) {
         self.leave(|| {
             if let Err(error) = note::write(self.state_dir, zone, note) {
                 tracing::error!(%zone, %error, "cannot note what the parent was told, or which command was run; that is done once more after a restart");
@@ -144,18 +144,24 @@ impl WatchedZone {
         place: &Place<'_>,
         now: Timestamp,
         instant: Instant,
-    ) -> Due {
+    ) -> DueTime {
         let told =
-            if place.config.notify_cds { self.notify(network, place, now, instant) } else { Due::Never };
+            if place.config.notify_cds { self.notify(network, place, now, instant) } else { DueTime::Never };
         match told {
             // The parent is not told later because of a command.
-            Due::Now => Due::Now,
+            DueTime::Now => DueTime::Now,
             told => told.sooner(self.run_hooks(network, place, now, instant), now),
         }
     }
 
-    fn notify(&mut self, network: &dyn Network, place: &Place<'_>, now: Timestamp, instant: Instant) -> Due {
-        let Some(in_force) = &self.in_force else { return Due::Never };
+    fn notify(
+        &mut self,
+        network: &dyn ParentNetwork,
+        place: &Place<'_>,
+        now: Timestamp,
+        instant: Instant,
+    ) -> DueTime {
+        let Some(in_force) = &self.in_force else { return DueTime::Never };
         let (current, next) = Wish::at(&in_force.bundles, now);
         let note = self.note.get_or_insert_with(|| note::read(place.state_dir, &self.name));
         let Some((wish, since)) = current else { return self.look_ahead(network, next, now) };
@@ -181,11 +187,11 @@ impl WatchedZone {
     fn tell(
         &mut self,
         mut telling: Telling,
-        network: &dyn Network,
+        network: &dyn ParentNetwork,
         place: &Place<'_>,
         (now, instant): (Timestamp, Instant),
         next: Option<Timestamp>,
-    ) -> Due {
+    ) -> DueTime {
         // It may be due for another reason than the next step of this.
         if telling.due() <= instant {
             match telling.step(&self.name, network, instant) {
@@ -193,7 +199,7 @@ impl WatchedZone {
                     self.log(&told, telling.age(instant), place);
                     self.note_told(telling.wish(), place, now);
                     // The next bundle, and what may have changed meanwhile.
-                    return Due::Now;
+                    return DueTime::Now;
                 }
                 Next::Wait { pause, is_unanswered: true } => {
                     self.count("failed", place);
@@ -211,19 +217,19 @@ impl WatchedZone {
         let worse =
             [UNTOLD.0, UNTOLD.1].map(|untold| self.since.plus(untold)).into_iter().find(|at| *at > now);
         let first = FIRST_TRIES.checked_sub(age).filter(|left| !left.is_zero());
-        let due = Due::After(first.map_or(pause, |first| pause.min(first)));
-        [worse, next].into_iter().flatten().fold(due, |due, at| due.sooner(Due::At(at), now))
+        let due = DueTime::After(first.map_or(pause, |first| pause.min(first)));
+        [worse, next].into_iter().flatten().fold(due, |due, at| due.sooner(DueTime::At(at), now))
     }
 
     /// The look-ups for the next bundle with other records are made shortly before it begins.
-    fn look_ahead(&self, network: &dyn Network, next: Option<Timestamp>, now: Timestamp) -> Due {
-        let Some(next) = next else { return Due::Never };
+    fn look_ahead(&self, network: &dyn ParentNetwork, next: Option<Timestamp>, now: Timestamp) -> DueTime {
+        let Some(next) = next else { return DueTime::Never };
         let ahead = next.minus(AHEAD);
         if now < ahead {
-            return Due::At(ahead);
+            return DueTime::At(ahead);
         }
         network.prepare(&self.name);
-        Due::At(next)
+        DueTime::At(next)
     }
 
     /// Runs the commands that are due.
@@ -233,12 +239,12 @@ impl WatchedZone {
         place: &Place<'_>,
         now: Timestamp,
         instant: Instant,
-    ) -> Due {
+    ) -> DueTime {
         let Some(in_force) = self.in_force.clone().filter(|_| place.config.has_hooks()) else {
-            return Due::Never;
+            return DueTime::Never;
         };
         let next = in_force.bundles.iter().map(|bundle| bundle.inception).find(|inception| *inception > now);
-        let next = next.map_or(Due::Never, Due::At);
+        let next = next.map_or(DueTime::Never, DueTime::At);
         let Some(bundle) = in_force.bundles.iter().rfind(|bundle| bundle.inception <= now) else {
             return next;
         };
@@ -254,7 +260,7 @@ impl WatchedZone {
             }
             step = Some(done);
         }
-        let due = Due::After(watch.due().saturating_duration_since(instant));
+        let due = DueTime::After(watch.due().saturating_duration_since(instant));
         if let Some(step) = step {
             self.tell_hooks(&step, place, now);
         }

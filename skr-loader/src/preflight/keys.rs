@@ -7,11 +7,11 @@ use keystore::config::Config;
 use keystore::config::deliver::Method;
 use keystore::keys::files::{Folder, KeyFileError};
 
-use super::{Host, Work};
+use super::{Host, HostTask};
 
 impl Host<'_> {
     /// Looks at the key files of each zone. No private key is decoded, and the private file of a KSK is not opened.
-    pub(super) fn keys(&mut self, config: &Config, work: &[Work]) {
+    pub(super) fn keys(&mut self, config: &Config, work: &[HostTask]) {
         let mut folders: HashMap<&Path, Option<Folder>> = HashMap::new();
         for zone in config.signed_zones() {
             let dir = &*zone.key_directory;
@@ -27,7 +27,7 @@ impl Host<'_> {
             let beside_named =
                 config.deliver.iter().any(|target| matches!(target.method, Method::Named { .. }));
             // Who only accepts SKRs can do without the private keys, as another user than the signer.
-            let found = if work.contains(&Work::MakeRequests) || work.contains(&Work::ServeZones) {
+            let found = if work.contains(&HostTask::MakeRequests) || work.contains(&HostTask::ServeZones) {
                 folder.find_online(name)
             } else {
                 folder.find_sealed(name)

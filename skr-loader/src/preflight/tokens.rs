@@ -6,13 +6,13 @@ use keystore::config::Config;
 use keystore::crypto::pkcs11::{self, TokenError};
 use keystore::policy::{KeyRole, KeyStore};
 
-use super::{Host, Work};
+use super::{Host, HostTask};
 
 impl Host<'_> {
     /// Looks at each key store that a key entry of a zone names. The token of ZSKs is looked for, with its module and PIN file, and not
     /// logged in to, as a PIN that is wrong would use up one of its tries each time. That of KSKs is on the KSK side.
-    pub(super) fn tokens(&mut self, config: &Config, work: &[Work]) {
-        let opens = work.contains(&Work::MakeRequests) || work.contains(&Work::ServeZones);
+    pub(super) fn tokens(&mut self, config: &Config, work: &[HostTask]) {
+        let opens = work.contains(&HostTask::MakeRequests) || work.contains(&HostTask::ServeZones);
         // By file, line and name; true for those that have keys for this process.
         let mut stores: BTreeMap<String, (&KeyStore, bool)> = BTreeMap::new();
         for entry in config.zones.iter().flat_map(|zone| &zone.policy.keys) {

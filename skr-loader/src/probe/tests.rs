@@ -146,7 +146,7 @@ impl Liar {
         Self { address, stop, threads: vec![over_udp, over_tcp] }
     }
 
-    fn prove(&self) -> Result<Served, ProofError> {
+    fn prove(&self) -> Result<ServedProof, ProofError> {
         Probe::new(self.address, None).prove(&zone(), &Site::new().bundle, 5 * DAY, now())
     }
 }
@@ -182,7 +182,7 @@ fn fails(name: &str, expected: &str, udp: Say, tcp: Say, pause: Duration) {
 #[test]
 fn the_truth_is_proven_by_udp_and_by_tcp_when_cut() {
     let liar = Liar::start(Box::new(|site, query| vec![good(site, query)]), nothing(), Duration::ZERO);
-    assert_eq!(liar.prove().unwrap(), Served::Exactly);
+    assert_eq!(liar.prove().unwrap(), ServedProof::Exactly);
     let by_tcp: Say = Box::new(|site, query| vec![framed(good(site, query))]);
     let liar = Liar::start(truncated(), by_tcp, Duration::ZERO);
     liar.prove().unwrap();
@@ -292,7 +292,7 @@ fn older_signatures_hold_until_they_are_due_for_renewal() {
     for (left, due) in [(9 * DAY, now().plus(4 * DAY)), (5 * DAY - GRACE + 1, now().minus(GRACE - 1))] {
         let older = altered(Rtype::DNSKEY, move |r| still(r, &TestKey::ksk(1), left));
         let liar = Liar::start(older, nothing(), Duration::ZERO);
-        assert_eq!(liar.prove().unwrap(), Served::Still(due));
+        assert_eq!(liar.prove().unwrap(), ServedProof::Still(due));
     }
 }
 

@@ -1,6 +1,6 @@
 //! What generations that were replaced have signed, so that nothing of them comes into force again by itself; and how many are kept.
 //!
-//! A signature is known by what it signs ([`Mark`]), not by its octets: an SKR that was signed twice has other octets and says the same.
+//! A signature is known by what it signs ([`SignatureMark`]), not by its octets: an SKR that was signed twice has other octets and says the same.
 //!
 //! The KSKs that they have published as revoked are known by [`revoked`].
 //!
@@ -33,15 +33,15 @@ const REPLACED: &str = "replaced";
 const MAX_OCTETS: u64 = 64 << 20;
 
 /// SHA-256 of what a signature signs: its own times and key tag, and the RRset (RFC 4034 section 3.1.8.1).
-pub type Mark = Digest;
+pub type SignatureMark = Digest;
 
 /// The marks of the signatures of a bundle.
-pub fn marks(bundle: &Bundle) -> impl Iterator<Item = Mark> + '_ {
+pub fn marks(bundle: &Bundle) -> impl Iterator<Item = SignatureMark> + '_ {
     marked(bundle).map(|(mark, _)| mark)
 }
 
 /// The signatures of a bundle, each with its mark.
-pub fn marked(bundle: &Bundle) -> impl Iterator<Item = (Mark, &Rrsig)> {
+pub fn marked(bundle: &Bundle) -> impl Iterator<Item = (SignatureMark, &Rrsig)> {
     bundle.signatures.iter().filter_map(|signature| {
         let rrset = bundle.rrsets().find(|rrset| rrset.rtype == signature.covered)?;
         Some((digest(&signature.signed_data(rrset)), signature))
@@ -50,8 +50,8 @@ pub fn marked(bundle: &Bundle) -> impl Iterator<Item = (Mark, &Rrsig)> {
 
 /// What generations that were replaced have signed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct History {
-    marks: HashMap<Mark, u64>,
+pub struct SignedBefore {
+    marks: HashMap<SignatureMark, u64>,
     revoked: BTreeMap<Dnskey, Timestamp>,
     lost: Lost,
     /// What was altered from outside, so that it does not tell everything.
@@ -64,10 +64,10 @@ struct Lost {
     /// SHA-256 of its file, and of the file that was dropped for it.
     digests: HashSet<Digest>,
     /// What its file says, where nobody but the file can tell that it was in force.
-    marks: HashSet<Mark>,
+    marks: HashSet<SignatureMark>,
 }
 
-impl History {
+impl SignedBefore {
     /// Reads the generations before `in_force`. Where that does not read: before the one that `current` names, or, without a word of that, before
     /// the newest one. What has expired by `now` is left out.
     pub fn read(
@@ -140,7 +140,11 @@ impl History {
     /// What the generation has signed that was in force and does not read any more, as far as that is known. A file of the digest `candidate`
     /// that holds `its` marks is its SKR, when the digest says so.
     #[must_use]
-    pub fn marks_of_lost(&self, candidate: &Digest, its: impl Iterator<Item = Mark>) -> HashSet<Mark> {
+    pub fn marks_of_lost(
+        &self,
+        candidate: &Digest,
+        its: impl Iterator<Item = SignatureMark>,
+    ) -> HashSet<SignatureMark> {
         if self.lost.digests.contains(candidate) { its.collect() } else { self.lost.marks.clone() }
     }
 
@@ -151,7 +155,7 @@ impl History {
 
     /// The replaced generation that has signed this.
     #[must_use]
-    pub fn generation_of(&self, mark: &Mark) -> Option<u64> {
+    pub fn generation_of(&self, mark: &SignatureMark) -> Option<u64> {
         self.marks.get(mark).copied()
     }
 }
@@ -287,7 +291,11 @@ struct Line {
 }
 
 /// What a generation had signed; nothing where its file is gone. One that was altered from outside is [`StoreError::Damaged`].
-fn marks_of_file(dir: &Path, zone: &Name, generation: u64) -> Result<HashMap<Mark, Line>, StoreError> {
+fn marks_of_file(
+    dir: &Path,
+    zone: &Name,
+    generation: u64,
+) -> Result<HashMap<SignatureMark, Line>, StoreError> {
     let path = store::skr_path(dir, generation);
     let octets = match files::read(&path, NamedBy::Dropper, store::MAX_SKR_OCTETS) {
         Ok(file) => file.octets,
@@ -302,7 +310,7 @@ fn marks_of_file(dir: &Path, zone: &Name, generation: u64) -> Result<HashMap<Mar
     Ok(skr.bundles.iter().flat_map(of).collect())
 }
 
-fn read_replaced(dir: &Path) -> Result<HashMap<Mark, Line>, StoreError> {
+fn read_replaced(dir: &Path) -> Result<HashMap<SignatureMark, Line>, StoreError> {
     let path = dir.join(REPLACED);
     let octets = match files::read(&path, NamedBy::Dropper, MAX_OCTETS) {
         Ok(file) => file.octets,
@@ -314,7 +322,7 @@ fn read_replaced(dir: &Path) -> Result<HashMap<Mark, Line>, StoreError> {
 }
 
 /// The lines of the file `replaced`; `None` when one of them does not read.
-fn parse_replaced(octets: Vec<u8>) -> Option<HashMap<Mark, Line>> {
+fn parse_replaced(octets: Vec<u8>) -> Option<HashMap<SignatureMark, Line>> {
     let parse = |line: &str| {
         let mut words = line.split(' ');
         let expiration = Timestamp::from_secs(words.next()?.parse().ok()?);
@@ -336,7 +344,7 @@ fn altered(path: PathBuf) -> StoreError {
     StoreError::Damaged { path, what }
 }
 
-fn write_replaced(dir: &Path, lines: &HashMap<Mark, Line>, limit: u64) -> Result<(), StoreError> {
+fn write_replaced(dir: &Path, lines: &HashMap<SignatureMark, Line>, limit: u64) -> Result<(), StoreError> {
     let path = dir.join(REPLACED);
     let mut sorted: Vec<_> =
         lines.iter().map(|(mark, l)| (l.expiration.secs(), l.generation, mark)).collect();
@@ -390,9 +398,9 @@ mod tests {
             ("one only", keep(1, 1000, 0), &[1, 2, 3, 4]),
         ] {
             let dir = folder(6, 10);
-            let before = History::read(dir.path(), &zone(), Some(6), start()).unwrap();
+            let before = SignedBefore::read(dir.path(), &zone(), Some(6), start()).unwrap();
             assert_eq!(prune(dir.path(), &zone(), 6, keep, start()).unwrap(), gone, "{what}");
-            let after = History::read(dir.path(), &zone(), Some(6), start()).unwrap();
+            let after = SignedBefore::read(dir.path(), &zone(), Some(6), start()).unwrap();
             assert_eq!(
                 before.marks.keys().collect::<std::collections::BTreeSet<_>>(),
                 after.marks.keys().collect(),
@@ -411,14 +419,15 @@ mod tests {
         let dir = folder(3, 10);
         let keep = Keep { generations: 1, longest: 0, shortest: 0 };
         assert_eq!(prune(dir.path(), &zone(), 3, keep, start().plus(DAY)).unwrap(), [1, 2]);
-        let read =
-            |days| History::read(dir.path(), &zone(), Some(3), start().plus(days * DAY)).unwrap().marks.len();
+        let read = |days| {
+            SignedBefore::read(dir.path(), &zone(), Some(3), start().plus(days * DAY)).unwrap().marks.len()
+        };
         assert!(read(1) > read(40) && read(40) > 0 && read(200) == 0, "{} {}", read(1), read(40));
         // A damaged file is no empty one.
         let of_zone = zone_dir(dir.path(), &zone());
         let good = fs::read_to_string(of_zone.join(REPLACED)).unwrap();
         fs::write(of_zone.join(REPLACED), "garbage\n").unwrap();
-        let read = History::read(dir.path(), &zone(), Some(3), start()).unwrap();
+        let read = SignedBefore::read(dir.path(), &zone(), Some(3), start()).unwrap();
         assert!(matches!(read.damage(), [what] if what.contains("replaced")), "{:?}", read.damage());
         assert!(prune(dir.path(), &zone(), 3, keep, start()).unwrap().is_empty(), "nothing is to be removed");
         // What is written is read back, however much it is.

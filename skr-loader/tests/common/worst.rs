@@ -19,8 +19,10 @@ use keystore::policy::Policy;
 use keystore::time::Timestamp;
 use offline_ksk_skr_loader::checks;
 use offline_ksk_skr_loader::files::{self, NamedBy};
-use offline_ksk_skr_loader::judge::{self, Candidate, Content, Evidence, Overrides, Unread, Verdict};
-use offline_ksk_skr_loader::store::ZoneState;
+use offline_ksk_skr_loader::judge::{
+    self, Candidate, Evidence, FileContent, Overrides, UnreadableSkr, Verdict,
+};
+use offline_ksk_skr_loader::store::AcceptedState;
 
 pub const ZONE: &str = "example.";
 const FOOTER: &str = ";; SignedKeyResponse 1.0 generated\n";
@@ -47,14 +49,14 @@ pub fn judge(path: &Path) -> String {
     let ours = |zone: &Name| (*zone == Name::parse(ZONE).unwrap()).then(|| zone.clone());
     let candidates = match judge::split(&file.octets) {
         Err(unread) => vec![Err(unread)],
-        Ok(Content::One) => vec![Candidate::read(&file.octets, ours)],
-        Ok(Content::Many(parts)) => parts.iter().map(|part| part.read(&file.octets, ours)).collect(),
+        Ok(FileContent::One) => vec![Candidate::read(&file.octets, ours)],
+        Ok(FileContent::Many(parts)) => parts.iter().map(|part| part.read(&file.octets, ours)).collect(),
     };
     let verdicts = candidates.into_iter().map(judge_candidate);
     verdicts.fold(String::new(), |all, one| if all.is_empty() || all == "good" { one } else { all })
 }
 
-fn judge_candidate(candidate: Result<Candidate, Unread>) -> String {
+fn judge_candidate(candidate: Result<Candidate, UnreadableSkr>) -> String {
     let candidate = match candidate {
         Ok(candidate) => candidate,
         Err(unread) => return unread.finding.id.to_string(),
@@ -62,7 +64,7 @@ fn judge_candidate(candidate: Result<Candidate, Unread>) -> String {
     let evidence = Evidence {
         anchors: vec![TrustAnchor::Dnskey(TestKey::ksk(1).dnskey)].into(),
         policy: Some(Cow::Owned(Policy::with_defaults("test"))),
-        state: Some(Cow::Owned(ZoneState { next: 1, ..ZoneState::default() })),
+        state: Some(Cow::Owned(AcceptedState { next: 1, ..AcceptedState::default() })),
         ..Evidence::default()
     };
     match judge::judge(candidate, &evidence, &Overrides::default(), now()) {

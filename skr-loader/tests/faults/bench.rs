@@ -17,7 +17,7 @@ use keystore::policy::Policy;
 use keystore::store::{digest, read_current};
 use keystore::time::Timestamp;
 use metrics::Metrics;
-use offline_ksk_skr_loader::loader::{Import, ImportOutcome, Loader};
+use offline_ksk_skr_loader::loader::{FileImport, ImportOutcome, Loader};
 use offline_ksk_skr_loader::store::Digest;
 use offline_ksk_skr_loader::{audit, checks};
 
@@ -122,7 +122,7 @@ impl Bench {
     }
 
     /// Steps until everything in the inbox was looked at, cut-off files too.
-    pub fn settle(&mut self) -> Vec<Import> {
+    pub fn settle(&mut self) -> Vec<FileImport> {
         let mut imports = Vec::new();
         for seconds in [0, 61, 61] {
             self.now = self.now.plus(seconds);

@@ -131,7 +131,8 @@ fn chain(facts: &Facts, states: &[ServerState], found: &mut Findings) {
 /// A resolver that validates and refuses, where it answers without validation.
 fn second_opinion(resolver: &ResolverFacts, found: &mut Findings) {
     let Ok(validated) = &resolver.validated else { return };
-    let answers = |reply: &skr_loader::ask::Reply| reply.rcode == Rcode::NOERROR && !reply.answer.is_empty();
+    let answers =
+        |reply: &skr_loader::ask::ServerReply| reply.rcode == Rcode::NOERROR && !reply.answer.is_empty();
     let answers_unchecked = matches!(&resolver.unchecked, Some(Ok(reply)) if answers(reply));
     if validated.rcode == Rcode::SERVFAIL && answers_unchecked {
         let fault = ProbeFault::ResolverRefuses(resolver.address, validated.extended_error);

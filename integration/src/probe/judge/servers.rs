@@ -13,7 +13,7 @@ use crate::probe::facts::{Facts, Reach, ServerFacts, same_records, same_signatur
 use crate::probe::finding::{ProbeFault, Role};
 use crate::probe::soa::Soa;
 use crate::probe::transfer::Transfer;
-use skr_loader::ask::{Answer, AskError, Rcode, Reply};
+use skr_loader::ask::{AskError, Rcode, RrsetAnswer, ServerReply};
 
 /// How long before a signature ends a server that is behind becomes critical, in seconds.
 const BEHIND_CRITICAL: u64 = 86_400;
@@ -77,14 +77,14 @@ pub(super) fn reachable(facts: &Facts, found: &mut Findings) {
     }
 }
 
-fn is_silence(answer: &Result<Answer, AskError>) -> bool {
+fn is_silence(answer: &Result<RrsetAnswer, AskError>) -> bool {
     matches!(answer, Err(AskError::NoAnswer { .. }))
 }
 
 /// What shows that the zone is not served here, or not whole: the first such answer.
 fn not_served(server: &ServerFacts) -> Option<String> {
     let bad = |error: &AskError| (!error.is_silence()).then(|| error.to_string());
-    let empty = |answer: &Answer| {
+    let empty = |answer: &RrsetAnswer| {
         let rrset = &answer.rrset;
         let readable = match rrset.rtype {
             Rtype::SOA => rrset.rdatas.len() == 1 && Soa::from_rdata(&rrset.rdatas[0]).is_some(),
@@ -93,11 +93,11 @@ fn not_served(server: &ServerFacts) -> Option<String> {
         };
         (!readable).then(|| format!("the answer to {} has no record that could be used", rrset.rtype))
     };
-    let of = |answer: &Result<Answer, AskError>| match answer {
+    let of = |answer: &Result<RrsetAnswer, AskError>| match answer {
         Ok(answer) => empty(answer),
         Err(error) => bad(error),
     };
-    let of_unknown_name = |reply: &Result<Reply, AskError>| match reply {
+    let of_unknown_name = |reply: &Result<ServerReply, AskError>| match reply {
         Err(error) => bad(error),
         // Behind the CNAME of a wildcard the code is that of another name.
         Ok(reply) if !reply.answer.is_empty() => None,
@@ -241,7 +241,7 @@ pub(super) fn compare(facts: &Facts, states: &[ServerState], now: Timestamp, fou
         if told {
             continue;
         }
-        let differ = |differs: fn(&Answer, &Answer) -> bool| -> Vec<Rtype> {
+        let differ = |differs: fn(&RrsetAnswer, &RrsetAnswer) -> bool| -> Vec<Rtype> {
             let both = crate::probe::facts::ASKED.into_iter().filter_map(|rtype| {
                 Some((rtype, model.answer(rtype)?, server.answer(rtype)?)).filter(|(_, a, b)| differs(a, b))
             });

@@ -7,7 +7,7 @@ use keystore::time::Timestamp;
 use crate::probe::facts::{Facts, ServerFacts};
 use crate::probe::finding::Role;
 use crate::probe::validate::{self, Budget};
-use skr_loader::ask::{Answer, Reply};
+use skr_loader::ask::{RrsetAnswer, ServerReply};
 
 /// The signature that ends first.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,15 +114,15 @@ fn state(server: &ServerFacts, zone: &Name, now: Timestamp) -> ServerState {
 
 /// The RRsets of a negative answer that the zone must have signed. A wildcard with a CNAME can lead into another zone of the same
 /// server: what is of that zone is signed with its keys.
-fn of_denial<'a>(reply: &'a Reply, zone: &Name) -> Vec<&'a Answer> {
-    let is = |set: &Answer, rtype| set.rrset.rtype == rtype;
+fn of_denial<'a>(reply: &'a ServerReply, zone: &Name) -> Vec<&'a RrsetAnswer> {
+    let is = |set: &RrsetAnswer, rtype| set.rrset.rtype == rtype;
     let of_other_zone = reply.authority.iter().any(|set| is(set, Rtype::SOA) && set.rrset.owner != *zone);
     if of_other_zone {
         return Vec::new();
     }
     // Referral NS and glue are not signed; nothing of the kind belongs into a negative answer of the zone itself.
-    let wanted = |set: &&Answer| is(set, Rtype::SOA) || is(set, Rtype::NSEC) || is(set, Rtype::NSEC3);
-    let inside = |set: &&Answer| {
+    let wanted = |set: &&RrsetAnswer| is(set, Rtype::SOA) || is(set, Rtype::NSEC) || is(set, Rtype::NSEC3);
+    let inside = |set: &&RrsetAnswer| {
         let by_child = |made: &Rrsig| made.signer != *zone && made.signer.is_at_or_below(zone);
         let of_child = !set.signatures.is_empty() && set.signatures.iter().all(by_child);
         set.rrset.owner.is_at_or_below(zone) && (set.rrset.owner == *zone || !of_child)
@@ -130,7 +130,7 @@ fn of_denial<'a>(reply: &'a Reply, zone: &Name) -> Vec<&'a Answer> {
     reply.answer.iter().chain(&reply.authority).filter(wanted).filter(inside).collect()
 }
 
-fn set_state(answer: &Answer, verified: &[(&Rrsig, &Dnskey)], now: Timestamp) -> SetState {
+fn set_state(answer: &RrsetAnswer, verified: &[(&Rrsig, &Dnskey)], now: Timestamp) -> SetState {
     if answer.signatures.is_empty() {
         return SetState::Unsigned;
     }

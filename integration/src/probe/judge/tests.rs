@@ -12,7 +12,7 @@ use crate::probe::chain::ChainError;
 use crate::probe::contents::Contents;
 use crate::probe::facts::{ASKED, ParentFacts, ResolverFacts, ServerFacts};
 use crate::probe::transfer::{EarliestSignature, Transfer};
-use skr_loader::ask::{Answer, AnswerFault, AskError, Rcode, Reply};
+use skr_loader::ask::{AnswerFault, AskError, Rcode, RrsetAnswer, ServerReply};
 
 const DAY: u64 = 86_400;
 const TTL: u32 = 3600;
@@ -49,7 +49,7 @@ impl Default for Site {
 }
 
 impl Site {
-    fn signed(&self, rtype: Rtype, rdatas: Vec<Vec<u8>>) -> Answer {
+    fn signed(&self, rtype: Rtype, rdatas: Vec<Vec<u8>>) -> RrsetAnswer {
         let rdatas = rdatas.into_iter().map(Vec::into_boxed_slice).collect();
         let rrset = Rrset { owner: zone(), rtype, ttl: TTL, rdatas };
         let is_ksks = matches!(rtype, Rtype::DNSKEY | Rtype::CDS | Rtype::CDNSKEY);
@@ -63,10 +63,10 @@ impl Site {
         } else {
             vec![key.sign(&rrset, days(left - 22), days(left))]
         };
-        Answer { rrset, signatures, authentic: false, expire: None }
+        RrsetAnswer { rrset, signatures, authentic: false, expire: None }
     }
 
-    fn answer(&self, rtype: Rtype) -> Answer {
+    fn answer(&self, rtype: Rtype) -> RrsetAnswer {
         let rdatas = match rtype {
             Rtype::SOA => {
                 let numbers = [self.serial, 3600, 600, self.expire, 300];
@@ -82,7 +82,7 @@ impl Site {
 
     fn serve(&self, last: u8) -> ServerFacts {
         let nsec = self.signed(Rtype::NSEC, vec![b"\x07example\x00\x00\x01\x02".to_vec()]);
-        let denial = Reply {
+        let denial = ServerReply {
             rcode: Rcode::NXDOMAIN,
             authoritative: true,
             authentic: false,
@@ -104,7 +104,7 @@ impl Site {
 fn ds_of(keys: &[&TestKey]) -> Vec<ParentFacts> {
     let rdatas = keys.iter().map(|key| key.dnskey.ds_rdata(&zone(), 2).expect("SHA-256").into_boxed_slice());
     let rrset = Rrset { owner: zone(), rtype: Rtype::DS, ttl: TTL, rdatas: rdatas.collect() };
-    let ds = Ok(Answer { rrset, signatures: vec![], authentic: false, expire: None });
+    let ds = Ok(RrsetAnswer { rrset, signatures: vec![], authentic: false, expire: None });
     vec![ParentFacts { source: id(200), ds }]
 }
 
@@ -361,9 +361,9 @@ fn trust_anchors_and_a_resolver_have_their_say() {
     expect("bogus above", &other, &["ZONE-UNSIGNED critical -"]);
     other.anchors = Some(Err(ChainError::Insecure { name: zone() }));
     expect("insecure above", &other, &["PARENT-DS-MISSING warning -"]);
-    let reply = |rcode, sets: Vec<Answer>| {
+    let reply = |rcode, sets: Vec<RrsetAnswer>| {
         let (authoritative, authentic, extended_error) = (false, false, Some(7));
-        Ok(Reply { rcode, authoritative, authentic, extended_error, answer: sets, authority: vec![] })
+        Ok(ServerReply { rcode, authoritative, authentic, extended_error, answer: sets, authority: vec![] })
     };
     let soa = || vec![Site::default().answer(Rtype::SOA)];
     let mut seen = healthy();
@@ -453,7 +453,7 @@ fn no_good_answer_for_a_name_that_does_not_exist_is_critical() {
     let bad = |fault| Err(AskError::BadAnswer { rtype: Rtype::A, fault });
     let code = |rcode, authoritative| {
         let (answer, authority) = (vec![], vec![]);
-        Ok(Reply { rcode, authoritative, authentic: false, extended_error: None, answer, authority })
+        Ok(ServerReply { rcode, authoritative, authentic: false, extended_error: None, answer, authority })
     };
     let not_loaded = "ZONE-NOT-LOADED critical 2";
     for (denial, id) in [
@@ -493,7 +493,7 @@ fn a_wildcard_that_leads_into_another_zone_of_the_server_is_not_held_against_thi
             let rrset = Rrset { owner: owner.clone(), rtype, ttl: TTL, rdatas: vec![rdata.into()] };
             let mut made = TestKey::zsk(77).sign(&rrset, now().minus(DAY), now().plus(20 * DAY));
             made.signer = name(other);
-            Answer { rrset, signatures: vec![made], authentic: false, expire: None }
+            RrsetAnswer { rrset, signatures: vec![made], authentic: false, expire: None }
         };
         let numbers = [1_u32, 2, 3, 4, 5].map(u32::to_be_bytes).concat();
         let soa = set(&name(other), Rtype::SOA, &[&[0, 0][..], &numbers].concat());

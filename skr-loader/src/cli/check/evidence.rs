@@ -14,32 +14,34 @@ use keystore::time::Timestamp;
 
 use super::Args;
 use crate::files::{self, NamedBy, one_line};
-use crate::judge::{Candidate, CandidateOrigin, Evidence, EvidenceError, Sources, Subject, Unread};
+use crate::judge::{
+    Candidate, CandidateOrigin, Evidence, EvidenceError, EvidenceSubject, Sources, UnreadableSkr,
+};
 use crate::operator::Operator;
-use crate::store::history::History;
-use crate::store::{self, Stored, ZoneState};
+use crate::store::history::SignedBefore;
+use crate::store::{self, AcceptedState, StoreRead};
 
 /// Longest trust anchor file, in octets.
 const MAX_ANCHORS: u64 = 1 << 20;
 
 /// Where the evidence comes from: the configuration, flags, or the one over the other.
-pub struct Gatherer<'a> {
+pub struct EvidenceGatherer<'a> {
     pub args: &'a Args,
     pub config: Option<&'a Config>,
     policy: Option<Policy>,
     sources: Sources,
     /// Read ahead.
-    first: Option<Gathered<'a>>,
+    first: Option<GatheredEvidence<'a>>,
 }
 
 /// What the SKR of one zone is held against.
-pub struct Gathered<'a> {
+pub struct GatheredEvidence<'a> {
     pub evidence: Evidence<'a>,
     /// What the operator should know besides.
     pub notes: Vec<String>,
 }
 
-impl<'a> Gatherer<'a> {
+impl<'a> EvidenceGatherer<'a> {
     /// Reads what is the same for every zone.
     pub fn new(args: &'a Args, config: Option<&'a Config>, now: Timestamp) -> anyhow::Result<Self> {
         let policy = match (&args.policy_file, &args.policy) {
@@ -66,7 +68,7 @@ impl<'a> Gatherer<'a> {
     }
 
     /// The SKR in `octets`.
-    pub fn read(&self, octets: &[u8]) -> Result<Candidate, Unread> {
+    pub fn read(&self, octets: &[u8]) -> Result<Candidate, UnreadableSkr> {
         match (self.config, &self.args.zone) {
             // Whatever its first record says: that is SKR-WRONG-ZONE.
             (None, Some(zone)) => Candidate::read_of_zone(octets, zone),
@@ -81,7 +83,7 @@ impl<'a> Gatherer<'a> {
         candidate: Option<&Candidate>,
         operator: Option<Operator>,
         now: Timestamp,
-    ) -> anyhow::Result<Gathered<'a>> {
+    ) -> anyhow::Result<GatheredEvidence<'a>> {
         if let Some(first) = self.first.take() {
             return Ok(first);
         }
@@ -96,7 +98,7 @@ impl<'a> Gatherer<'a> {
         if let Some(dir) = &args.accepted {
             let state = accepted(dir, zone)?;
             let in_force = state.in_force.as_ref().map(|f| f.generation);
-            evidence.history = History::read(dir, zone, in_force, now).context("--accepted")?;
+            evidence.history = SignedBefore::read(dir, zone, in_force, now).context("--accepted")?;
             evidence.state = Some(Cow::Owned(state));
         }
         if let Some(path) = &args.request {
@@ -111,7 +113,7 @@ impl<'a> Gatherer<'a> {
         }
         evidence.multi_signer |= args.multi_signer;
         evidence.allow_delete |= args.allow_cds_delete;
-        Ok(Gathered { evidence, notes })
+        Ok(GatheredEvidence { evidence, notes })
     }
 
     /// The evidence that the daemon would have, and what is worth a note.
@@ -129,20 +131,25 @@ impl<'a> Gatherer<'a> {
         };
         let (state, damage) = match store::peek(&config.state_dir.join("accepted"), &zone.name) {
             // The daemon goes on with what it has, too.
-            Stored::Read { state, damage } => (state, damage),
-            Stored::Unread { error, .. } => return Err(EvidenceError::from(error).into()),
+            StoreRead::Read { state, damage } => (state, damage),
+            StoreRead::Unread { error, .. } => return Err(EvidenceError::from(error).into()),
         };
         let mut notes: Vec<String> =
             damage.map(|error| format!("the accepted store is damaged: {error}")).into_iter().collect();
-        let subject =
-            Subject { config, zone, state: Cow::Owned(state), operator, origin: CandidateOrigin::Received };
+        let subject = EvidenceSubject {
+            config,
+            zone,
+            state: Cow::Owned(state),
+            operator,
+            origin: CandidateOrigin::Received,
+        };
         let evidence = Evidence::gather(subject, candidate, &mut self.sources, now)?;
         notes.extend(evidence.parent.as_ref().map(|(parent, _)| parent.describe()));
         Ok((evidence, notes))
     }
 }
 
-fn accepted(dir: &Path, zone: &Name) -> anyhow::Result<ZoneState> {
+fn accepted(dir: &Path, zone: &Name) -> anyhow::Result<AcceptedState> {
     // A typo must not pass for a store where nothing was accepted yet.
     if !dir.is_dir() {
         anyhow::bail!(
@@ -151,8 +158,8 @@ fn accepted(dir: &Path, zone: &Name) -> anyhow::Result<ZoneState> {
         )
     }
     match store::peek(dir, zone) {
-        Stored::Read { state, damage: None } => Ok(state),
-        Stored::Read { damage: Some(error), .. } | Stored::Unread { error, .. } => {
+        StoreRead::Read { state, damage: None } => Ok(state),
+        StoreRead::Read { damage: Some(error), .. } | StoreRead::Unread { error, .. } => {
             Err(error).context("--accepted")
         }
     }

@@ -16,7 +16,7 @@ const FINDINGS: usize = 3;
 
 /// Everything that was found out.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub struct CheckReport {
     /// It passes every check now: a new one would be accepted, and the one in force is good still.
     pub accepted: bool,
     pub verdict: DaemonVerdict,
@@ -33,11 +33,11 @@ pub struct Report {
     pub zone: Option<String>,
     pub checked_at: String,
     #[serde(flatten)]
-    pub summary: Option<Summary>,
+    pub summary: Option<SkrSummary>,
     /// What the operator should know besides: a damaged store.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
-    pub checks: Vec<Row>,
+    pub checks: Vec<CheckRow>,
 }
 
 /// What the daemon would say of the file now.
@@ -54,7 +54,7 @@ pub enum DaemonVerdict {
 
 /// The SKR in numbers.
 #[derive(Debug, Default, Serialize)]
-pub struct Summary {
+pub struct SkrSummary {
     pub octets: usize,
     pub sha256: String,
     pub bundles: usize,
@@ -66,14 +66,14 @@ pub struct Summary {
 }
 
 #[derive(Debug, Serialize)]
-pub struct Row {
+pub struct CheckRow {
     pub id: CheckId,
     pub verdict: Word,
     pub holds: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why_not: Option<&'static str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub findings: Vec<FindingRow>,
+    pub findings: Vec<CheckFindingRow>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -86,14 +86,14 @@ pub enum Word {
 }
 
 #[derive(Debug, Serialize)]
-pub struct FindingRow {
+pub struct CheckFindingRow {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bundle: Option<String>,
     pub rejects: bool,
     pub what: String,
 }
 
-impl Summary {
+impl SkrSummary {
     /// Adds what the SKR says.
     pub fn of(&mut self, skr: &UnverifiedSkr) {
         self.bundles = skr.bundles.len();
@@ -105,8 +105,8 @@ impl Summary {
 }
 
 /// A row for each verdict; `why_not` says why one was not reached.
-pub fn rows(verdicts: Vec<Verdict<'_>>, why_not: &'static str) -> Vec<Row> {
-    let row = |verdict: Verdict<'_>| Row {
+pub fn rows(verdicts: Vec<Verdict<'_>>, why_not: &'static str) -> Vec<CheckRow> {
+    let row = |verdict: Verdict<'_>| CheckRow {
         id: verdict.check.id,
         holds: verdict.check.holds,
         verdict: match verdict.outcome {
@@ -119,7 +119,7 @@ pub fn rows(verdicts: Vec<Verdict<'_>>, why_not: &'static str) -> Vec<Row> {
         findings: verdict
             .findings
             .iter()
-            .map(|f| FindingRow {
+            .map(|f| CheckFindingRow {
                 bundle: f.bundle.map(|b| b.to_string()),
                 rejects: f.rejects(),
                 what: one_line(&f.what),
@@ -131,13 +131,13 @@ pub fn rows(verdicts: Vec<Verdict<'_>>, why_not: &'static str) -> Vec<Row> {
 
 /// Prints one report: `brief` leaves out the checks that passed or were not run.
 pub fn print(
-    report: &Report,
+    report: &CheckReport,
     (brief, all): (bool, bool),
     now: Timestamp,
     style: Style,
     out: &mut impl Write,
 ) -> io::Result<()> {
-    let quiet = |row: &&Row| brief && matches!(row.verdict, Word::Ok | Word::Skip);
+    let quiet = |row: &&CheckRow| brief && matches!(row.verdict, Word::Ok | Word::Skip);
     for row in report.checks.iter().filter(|row| !quiet(row)) {
         print_row(row, all, style, out)?;
     }
@@ -187,7 +187,7 @@ pub fn print(
     writeln!(out, "verdict   {}", style.bad(&text))
 }
 
-fn print_row(row: &Row, all: bool, style: Style, out: &mut impl Write) -> io::Result<()> {
+fn print_row(row: &CheckRow, all: bool, style: Style, out: &mut impl Write) -> io::Result<()> {
     let word = match row.verdict {
         Word::Ok => style.good("ok  "),
         Word::Warn => style.warn("warn"),
@@ -210,7 +210,7 @@ fn print_row(row: &Row, all: bool, style: Style, out: &mut impl Write) -> io::Re
     Ok(())
 }
 
-impl std::fmt::Display for FindingRow {
+impl std::fmt::Display for CheckFindingRow {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if let Some(bundle) = &self.bundle {
             write!(f, "bundle {bundle}: ")?;

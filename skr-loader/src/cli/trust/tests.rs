@@ -118,7 +118,7 @@ fn what_is_there_stays() {
     bench.file("anchors", before);
     fs::set_permissions(bench.state.path("anchors"), fs::Permissions::from_mode(0o640)).unwrap();
     // While the daemon holds the log open.
-    let mut daemon = Audit::open(&bench.state.path("audit.jsonl")).unwrap();
+    let mut daemon = AuditWriter::open(&bench.state.path("audit.jsonl")).unwrap();
     daemon.append(Record::new(start(), audit::AuditEvent::Started)).unwrap();
     let from = bench.file("K.key", &dnskey(7));
     let (result, out) = bench.learn(&["--yes", &digest_of(7).to_lowercase(), &from], "");

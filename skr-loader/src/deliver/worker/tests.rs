@@ -47,20 +47,20 @@ impl Deliver for Server {
     fn instance(&mut self) -> Result<String, CommandError> {
         self.with(|fake| fake.instance.clone().ok_or_else(says))
     }
-    fn plan(&self, bundles: &[Bundle], now: Timestamp) -> Plan {
-        Plan::for_named(bundles, now)
+    fn plan(&self, bundles: &[Bundle], now: Timestamp) -> DeliveryPlan {
+        DeliveryPlan::for_named(bundles, now)
     }
-    fn import(&mut self, task: &Task<'_>) -> Result<(), CommandError> {
+    fn import(&mut self, task: &DeliveryTask<'_>) -> Result<(), CommandError> {
         self.with(|fake| {
             fake.did.push(("import", task.now.secs() - t(0).secs()));
             if fake.imports_fail { Err(says()) } else { Ok(()) }
         })
     }
-    fn switch(&mut self, task: &Task<'_>) -> Result<(), CommandError> {
+    fn switch(&mut self, task: &DeliveryTask<'_>) -> Result<(), CommandError> {
         self.with(|fake| fake.did.push(("switch", task.now.secs() - t(0).secs())));
         Ok(())
     }
-    fn force_reimport(&mut self, task: &Task<'_>) -> Result<bool, CommandError> {
+    fn force_reimport(&mut self, task: &DeliveryTask<'_>) -> Result<bool, CommandError> {
         self.with(|fake| {
             fake.did.push(("re-import", task.now.secs() - t(0).secs()));
             fake.unsigned = false;
@@ -135,9 +135,10 @@ fn worker(dir: &tempfile::TempDir, server: &Server, metrics: &Metrics) -> Worker
         if expired || unsigned {
             return Err(ProofError::NotValid { rtype: bundle.dnskey.rtype, what: "a test", expired });
         }
-        Ok(Served::Exactly)
+        Ok(ServedProof::Exactly)
     });
-    let (notes, accepted) = (Notes::new(dir.path().join("delivered/ns1")), dir.path().join("accepted"));
+    let (notes, accepted) =
+        (DeliveryNotes::new(dir.path().join("delivered/ns1")), dir.path().join("accepted"));
     let states = DeliveryStates::new(metrics.clone());
     let server = Box::new(server.clone());
     let mut worker = Worker::new("ns1", server, Some(prover), notes, accepted, states, metrics.clone());

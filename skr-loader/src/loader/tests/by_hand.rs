@@ -11,7 +11,7 @@ use keystore::keys::{FLAG_REVOKE, FLAG_SEP, FLAG_ZONE, KeyFile, Timing};
 use super::*;
 use crate::checks::FORCEABLE;
 use crate::inbox::Dropped;
-use crate::order::Order;
+use crate::order::OperatorOrder;
 use crate::testing::{ZSK, health_of, write_key};
 use crate::user::User;
 use keystore::exchange::Coverage;
@@ -20,23 +20,23 @@ fn who() -> User {
     User { uid: 4711, name: Some("jo".to_owned()) }
 }
 
-fn order(force: &[CheckId]) -> Order {
-    Order { who: who(), force: force.to_vec(), reason: Some("a test".to_owned()), dry_run: false }
+fn order(force: &[CheckId]) -> OperatorOrder {
+    OperatorOrder { who: who(), force: force.to_vec(), reason: Some("a test".to_owned()), dry_run: false }
 }
 
-fn dry(force: &[CheckId]) -> Order {
-    Order { dry_run: true, reason: None, ..order(force) }
+fn dry(force: &[CheckId]) -> OperatorOrder {
+    OperatorOrder { dry_run: true, reason: None, ..order(force) }
 }
 
 impl Bench {
-    fn by_hand(&mut self, text: &str, order: Order) -> Import {
+    fn by_hand(&mut self, text: &str, order: OperatorOrder) -> FileImport {
         let file = Dropped::by_hand("hand.skr".into(), text.as_bytes().to_vec(), Arc::new(order));
         let mut imports = self.loader.import_by_hand(&file, self.now);
         assert_eq!(imports.len(), 1, "{imports:?}");
         imports.remove(0)
     }
 
-    fn roll_back(&mut self, to: Option<u64>, order: &Order) -> Result<Rollback, RollbackError> {
+    fn roll_back(&mut self, to: Option<u64>, order: &OperatorOrder) -> Result<Rollback, RollbackError> {
         self.loader.roll_back(&zone(), to, order, self.now)
     }
 

@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::mpsc;
 
 use super::*;
-use crate::order::Order;
+use crate::order::OperatorOrder;
 use crate::user::User;
 
 /// The daemon writes lines of its own (`started`, `rollback-refused`) while the clock is wrong: they say nothing of the time.
@@ -29,7 +29,8 @@ fn kind_09_lines_that_are_written_at_a_wrong_time_do_not_make_it_plausible() {
         steps(3);
         assert!(imports.try_recv().is_err(), "nothing is judged in 1970");
         let who = User { uid: 4711, name: None };
-        let order = Order { who, force: Vec::new(), reason: Some("a test".to_owned()), dry_run: false };
+        let order =
+            OperatorOrder { who, force: Vec::new(), reason: Some("a test".to_owned()), dry_run: false };
         let refused =
             control.ask(move |loader, now, reply| reply(loader.roll_back(&zone(), None, &order, now)));
         assert!(matches!(refused, Some(Err(RollbackError::Failed { .. }))), "{refused:?}");
@@ -91,7 +92,7 @@ fn kind_111_a_start_that_is_stopped_reads_no_more_stores_and_lets_the_state_fold
     for (stopped, read) in [(true, 0), (false, 1)] {
         let metrics = Metrics::new().unwrap();
         let loader = Loader::new_unless(state.config(), metrics.clone(), &Arc::new(AtomicBool::new(stopped)));
-        assert_eq!(matches!(loader, Err(StartError::Stopped)), stopped);
+        assert_eq!(matches!(loader, Err(LoaderStartError::Stopped)), stopped);
         assert_eq!((loader.is_ok(), reads(&metrics)), (!stopped, read));
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::*;
 use crate::inbox::Dropped;
-use crate::order::Order;
+use crate::order::OperatorOrder;
 use crate::testing::health_of;
 use crate::user::User;
 use metrics::health::ConditionId;
@@ -72,9 +72,9 @@ const FAULTS: [Fault; 4] = [
     },
 ];
 
-fn order(dry_run: bool) -> Order {
+fn order(dry_run: bool) -> OperatorOrder {
     let who = User { uid: 4711, name: None };
-    Order { who, force: Vec::new(), reason: Some("a test".to_owned()), dry_run }
+    OperatorOrder { who, force: Vec::new(), reason: Some("a test".to_owned()), dry_run }
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn nothing_is_judged_before_the_store_is_read_and_all_of_it_right_after() {
                 std::thread::sleep(Duration::from_millis(5));
             };
             assert!(
-                matches!(imports[..], [Import { outcome: ImportOutcome::Failed { .. }, .. }]),
+                matches!(imports[..], [FileImport { outcome: ImportOutcome::Failed { .. }, .. }]),
                 "{what}: {imports:?}"
             );
             assert_eq!(bench.files("inbox"), ["c.skr"], "{what}");

@@ -9,7 +9,7 @@ use keystore::dns::Name;
 
 use super::super::dsync::{Dsync, Receiver};
 use super::super::servers::{Servers, Serves};
-use super::super::telling::{Network, Next, NotifyError, Telling, Told};
+use super::super::telling::{Next, NotifyError, ParentNetwork, Telling, Told};
 use super::super::wish::Wish;
 use crate::ask::{AnswerFault, AskError, Rcode};
 use crate::testing::zone;
@@ -43,7 +43,7 @@ fn next<T: Clone>(answers: &RefCell<VecDeque<T>>) -> T {
     if answers.len() > 1 { answers.pop_front().unwrap() } else { answers.front().unwrap().clone() }
 }
 
-impl Network for Table {
+impl ParentNetwork for Table {
     fn is_granted(&self, _: &Name, _: &Wish) -> Result<bool, AskError> {
         self.asked.borrow_mut().push("ds");
         next(&self.granted).map_err(|()| servfail())
