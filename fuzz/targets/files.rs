@@ -15,7 +15,7 @@ use keystore::policy::{named_conf, toml};
 use keystore::store;
 use keystore::tsig::TsigKey;
 use metrics::health::model::Since;
-use metrics::health::report::{Report, ZoneReports};
+use metrics::health::report::{ComponentReport, ZoneReports};
 use signer_plugin::answer::{Arrival, Transport};
 use signer_plugin::fuzzing::{self as signer, Sections};
 use signer_plugin::signing::{Denial, Nsec3};
@@ -245,7 +245,7 @@ pub fn state_files(data: &[u8]) -> bool {
             assert_eq!(Since::parse(&since.to_text()), since);
             since != Since::default()
         }
-        5 => rereads::<Report>(text),
+        5 => rereads::<ComponentReport>(text),
         6 => rereads::<ZoneReports>(text),
         _ => rereads::<skr_loader::audit::Record>(text),
     }

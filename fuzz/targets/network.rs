@@ -7,7 +7,7 @@ use domain::base::Message;
 use keystore::crypto::pkcs11::{Pkcs11Uri, fuzzing as token};
 use keystore::dns::{Name, Rtype};
 use keystore::tsig::{TsigAlgorithm, TsigKey};
-use metrics::health::facts::{Facts, Thresholds, ZoneFacts};
+use metrics::health::facts::{HealthFacts, Thresholds, ZoneFacts};
 use metrics::health::judge::judge;
 use metrics::health::model::Since;
 use metrics::health::routes::Pages;
@@ -72,7 +72,11 @@ pub fn http(data: &[u8]) -> bool {
         let day = 86_400;
         let limits = Thresholds { info: 30 * day, warning: 14 * day, critical: 3 * day, lead: 60 * day };
         let zones = vec![ZoneFacts::new(zone(), limits), ZoneFacts::new(Name::root(), limits)];
-        Pages::new(Newest::new(judge(&Facts { zones, ..Facts::default() }, &Since::default(), NOW)))
+        Pages::new(Newest::new(judge(
+            &HealthFacts { zones, ..HealthFacts::default() },
+            &Since::default(),
+            NOW,
+        )))
     });
     let _ = http_client::parse(data);
     if let Ok(text) = std::str::from_utf8(data) {

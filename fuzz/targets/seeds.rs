@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use domain::base::MessageBuilder;
-use metrics::health::report::{Component, Report};
+use metrics::health::report::{Component, ComponentReport};
 
 use super::answers::{NOW, ZONE};
 use super::changes::{incoming_transfer_seeds, update_seeds, zone_content_seeds};
@@ -86,7 +86,7 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         out.extend([0, 1].map(|way| ("transfer_query", [&[way][..], query].concat())));
     }
     let mut report = vec![5];
-    serde_json::to_writer(&mut report, &Report::new(Component::SkrLoader, NOW, NOW))
+    serde_json::to_writer(&mut report, &ComponentReport::new(Component::SkrLoader, NOW, NOW))
         .expect("a report is JSON");
     out.push(("state_files", report));
     for (target, inputs) in [

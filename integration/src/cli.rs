@@ -115,7 +115,7 @@ enum Command {
 #[derive(Debug, Subcommand)]
 enum ZoneCommand {
     #[command(flatten)]
-    Files(zone_files::Command),
+    Files(zone_files::ZoneFileCommand),
     /// Print the unsigned zone that DNS UPDATE changes, as it is now: its file and the updates together, as a zone file
     Dump {
         /// The configuration file

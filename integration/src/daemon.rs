@@ -13,7 +13,7 @@ use keystore::time::Timestamp;
 use metrics::Metrics;
 use metrics::health::routes::Pages;
 use metrics::health::watch::Newest;
-use metrics::http::{self, Endpoint, Guard, Serving as HttpServing};
+use metrics::http::{self, Endpoint, Guard, RunningEndpoint as HttpServing};
 use signer_plugin::zonefile;
 use skr_loader::preflight::{self, HostTask};
 use skr_loader::service::ConfigurationState;

@@ -84,8 +84,8 @@ pub fn look(path: &Path, zone: Option<&Name>) -> Result<View> {
     }
     let file = read_file(path, zone)?;
     Ok(match &file.content {
-        Content::Ksr(ksr) => View::of_ksr(&file, ksr),
-        Content::Skr(skr) => View::of_skr(&file, skr),
+        KsrOrSkr::Ksr(ksr) => View::of_ksr(&file, ksr),
+        KsrOrSkr::Skr(skr) => View::of_skr(&file, skr),
     })
 }
 
@@ -145,17 +145,17 @@ fn width() -> usize {
 
 /// A file that read well.
 #[derive(Debug)]
-pub struct Read {
+pub struct InspectedFile {
     pub(crate) path: PathBuf,
     pub(crate) format: &'static str,
     pub(crate) octets: usize,
     pub(crate) sha256: String,
-    pub(crate) content: Content,
+    pub(crate) content: KsrOrSkr,
 }
 
 /// What a file is.
 #[derive(Debug)]
-pub enum Content {
+pub enum KsrOrSkr {
     /// A request.
     Ksr(Ksr),
     /// A response.
@@ -163,7 +163,7 @@ pub enum Content {
 }
 
 /// Reads a KSR or SKR in any of the three forms; without `zone`, for the zone that it names itself.
-pub fn read_file(path: &Path, zone: Option<&Name>) -> Result<Read> {
+pub fn read_file(path: &Path, zone: Option<&Name>) -> Result<InspectedFile> {
     let octets = files::read(path, NamedBy::Operator, MAX_SKR_OCTETS)?.octets;
     let form = format::detect(&octets);
     if form != Format::Xml && !has_header(&octets) {
@@ -180,17 +180,17 @@ pub fn read_file(path: &Path, zone: Option<&Name>) -> Result<Read> {
         }
     };
     let content = match request {
-        true => Content::Ksr(format::parse_ksr(&octets, &zone).map_err(failed)?),
-        false => Content::Skr(format::parse_skr(&octets, &zone).map_err(failed)?),
+        true => KsrOrSkr::Ksr(format::parse_ksr(&octets, &zone).map_err(failed)?),
+        false => KsrOrSkr::Skr(format::parse_skr(&octets, &zone).map_err(failed)?),
     };
     let bundles = match &content {
-        Content::Skr(skr) => skr.bundles.len(),
-        Content::Ksr(ksr) => ksr.bundles.len(),
+        KsrOrSkr::Skr(skr) => skr.bundles.len(),
+        KsrOrSkr::Ksr(ksr) => ksr.bundles.len(),
     };
     if bundles == 0 {
         bail!("{}: no bundles", path.display());
     }
-    Ok(Read {
+    Ok(InspectedFile {
         path: path.to_owned(),
         format: match form {
             Format::Bind => "BIND text",

@@ -33,9 +33,9 @@ use keystore::tsig::TsigKey;
 use metrics::condition::Severity;
 use skr_loader::ask::each;
 
-use self::gather::{Family, Request};
+use self::gather::{AddressFamily, ProbeRequest};
 use self::judge::Expectations;
-use self::report::ZoneReport;
+use self::report::JudgedZone;
 
 /// Exit code when the command could not do its work (Monitoring Plugins Development Guidelines: UNKNOWN).
 pub(crate) const UNKNOWN: u8 = 3;
@@ -96,10 +96,10 @@ pub struct Options {
 }
 
 impl Options {
-    const fn family(&self) -> Option<Family> {
+    const fn family(&self) -> Option<AddressFamily> {
         match (self.ipv4, self.ipv6) {
-            (true, _) => Some(Family::V4),
-            (_, true) => Some(Family::V6),
+            (true, _) => Some(AddressFamily::V4),
+            (_, true) => Some(AddressFamily::V6),
             _ => None,
         }
     }
@@ -134,7 +134,7 @@ pub fn run(options: &Options) -> ExitCode {
 fn run_job(options: &Options) -> ExitCode {
     let probed = prepare(options).map(|(jobs, now)| {
         let probe = |(zone, request, expected): &Job| {
-            ZoneReport::of(&gather::gather(zone, request, now), expected, now)
+            JudgedZone::of(&gather::gather(zone, request, now), expected, now)
         };
         (each(&jobs, ZONES_AT_ONCE, probe), now)
     });
@@ -168,7 +168,7 @@ pub(crate) fn tell_wrong_usage(error: &clap::Error) {
     outln!("PROBE UNKNOWN: {}", plugin::text(text.lines().next().unwrap_or_default()));
 }
 
-type Job = (Name, Request, Expectations);
+type Job = (Name, ProbeRequest, Expectations);
 
 /// What is to be asked for each zone, and the time.
 fn prepare(options: &Options) -> Result<(Vec<Job>, Timestamp)> {
@@ -207,7 +207,7 @@ fn prepare(options: &Options) -> Result<(Vec<Job>, Timestamp)> {
             }
             None => None,
         };
-        let request = Request {
+        let request = ProbeRequest {
             servers: servers.clone(),
             parents: parents.clone(),
             family,
@@ -228,14 +228,14 @@ fn prepare(options: &Options) -> Result<(Vec<Job>, Timestamp)> {
 
 /// A request that goes by the resolver `named`, or by that of the system. Where the servers are given, the resolver of the system
 /// finds the parent alone: what it thinks of the zone is no matter of servers that it may not even know.
-pub(crate) fn with_resolver(named: Option<SocketAddr>, servers: &[SocketAddr]) -> Request {
+pub(crate) fn with_resolver(named: Option<SocketAddr>, servers: &[SocketAddr]) -> ProbeRequest {
     let resolver = named.or_else(system_resolver);
     let second_opinion = if servers.is_empty() { resolver } else { named };
-    Request { resolver, second_opinion, ..Request::default() }
+    ProbeRequest { resolver, second_opinion, ..ProbeRequest::default() }
 }
 
 /// The addresses of the wanted family. That none is left is an error, for other servers would be asked then.
-fn of_family(addresses: &[SocketAddr], family: Option<Family>) -> Result<Vec<SocketAddr>> {
+fn of_family(addresses: &[SocketAddr], family: Option<AddressFamily>) -> Result<Vec<SocketAddr>> {
     let wanted = |address: &SocketAddr| family.is_none_or(|family| family.has(*address));
     let left: Vec<SocketAddr> = addresses.iter().copied().filter(wanted).collect();
     if left.is_empty() && !addresses.is_empty() {
@@ -321,11 +321,11 @@ mod tests {
     fn servers_of_the_other_family_are_left_out_and_none_at_all_is_an_error() {
         let both = ["192.0.2.1", "2001:db8::1"].map(|text| address(text).expect("an address"));
         for (family, left) in
-            [(None, &both[..]), (Some(Family::V4), &both[..1]), (Some(Family::V6), &both[1..])]
+            [(None, &both[..]), (Some(AddressFamily::V4), &both[..1]), (Some(AddressFamily::V6), &both[1..])]
         {
             assert_eq!(of_family(&both, family).expect("addresses"), left, "{family:?}");
         }
-        assert!(of_family(&both[..1], Some(Family::V6)).is_err());
-        assert!(of_family(&[], Some(Family::V6)).expect("none was given").is_empty());
+        assert!(of_family(&both[..1], Some(AddressFamily::V6)).is_err());
+        assert!(of_family(&[], Some(AddressFamily::V6)).expect("none was given").is_empty());
     }
 }

@@ -21,7 +21,7 @@ use keystore::time::{Timestamp, duration, syntax};
 use serde::Serialize;
 use skr_loader::files::{self, NamedBy, one_line};
 
-use crate::inspect::{self, Content, Paint};
+use crate::inspect::{self, KsrOrSkr, Paint};
 
 /// What to prove, and from what.
 #[derive(Debug, clap::Args)]
@@ -173,8 +173,8 @@ fn largest_ttl(options: &Options) -> Result<Option<u32>> {
 
 fn read_skr(path: &Path, zone: &Name) -> Result<keystore::exchange::UnverifiedSkr> {
     match inspect::read_file(path, Some(zone))?.content {
-        Content::Skr(skr) => Ok(skr),
-        Content::Ksr(_) => {
+        KsrOrSkr::Skr(skr) => Ok(skr),
+        KsrOrSkr::Ksr(_) => {
             bail!("{}: this is a request (KSR); give the response (SKR) to it", path.display())
         }
     }

@@ -8,7 +8,8 @@ use keystore::time::Timestamp;
 use ksr_gen::daemon::{NoticeOutcome, TickError, TimerReport};
 use metrics::health::gather::OwnReport;
 use metrics::health::report::{
-    ClockTrouble, Component, Report, Secondary, Served, TimerLook, Work, ZoneReport, ZoneReports,
+    ClockTrouble, Component, ComponentReport, SecondaryReport, ServedReport, SignerWork, TimerLook,
+    ZoneReport, ZoneReports,
 };
 use metrics::health::revision::Revision;
 use signer_plugin::runtime::{ServedState, Signer, ZoneWork};
@@ -103,9 +104,9 @@ impl TimerStanding {
     #[must_use]
     pub fn report(&self, now: Timestamp) -> Option<OwnReport> {
         let values = self.values();
-        let report = Report {
+        let report = ComponentReport {
             configuration_error: values.configuration_error.clone(),
-            ..Report::new(Component::Requests, values.started?, now)
+            ..ComponentReport::new(Component::Requests, values.started?, now)
         };
         Some(OwnReport { report, zones: Arc::clone(&values.zones) })
     }
@@ -122,7 +123,7 @@ pub fn of_signer(signer: &Signer, started: Timestamp, now: Timestamp) -> OwnRepo
         let ServedState {
             loaded, file_error, validly_signed, why_not, generation, serial, secondaries, ..
         } = state;
-        let served = Served {
+        let served = ServedReport {
             loaded,
             file_error,
             validly_signed,
@@ -134,11 +135,11 @@ pub fn of_signer(signer: &Signer, started: Timestamp, now: Timestamp) -> OwnRepo
             key_errors: state.key_errors,
             conditions: state.conditions,
             work: state.work.map(|work| match work {
-                ZoneWork::ReadingFile => Work::ReadingZoneFile,
-                ZoneWork::Signing { percent } => Work::Signing(percent),
+                ZoneWork::ReadingFile => SignerWork::ReadingZoneFile,
+                ZoneWork::Signing { percent } => SignerWork::Signing(percent),
             }),
         };
-        let secondary = |(address, standing): (SocketAddr, SecondaryStanding)| Secondary {
+        let secondary = |(address, standing): (SocketAddr, SecondaryStanding)| SecondaryReport {
             address: address.to_string(),
             serial: standing.serial,
             behind_since: standing.behind_since,
@@ -149,9 +150,9 @@ pub fn of_signer(signer: &Signer, started: Timestamp, now: Timestamp) -> OwnRepo
         (name.to_lowercase().to_string(), report)
     };
     OwnReport {
-        report: Report {
+        report: ComponentReport {
             queries: Some(signer.files_of_queries()),
-            ..Report::new(Component::Signer, started, now)
+            ..ComponentReport::new(Component::Signer, started, now)
         },
         zones: Arc::new(signer.states().into_iter().map(zone).collect()),
     }

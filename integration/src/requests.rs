@@ -27,7 +27,7 @@ use crate::clock_watch::ClockWatch;
 use crate::daemon::{check_config, make_folders, metrics_of, set_configuration};
 use crate::probe::rounds::ProbeRounds;
 use crate::reports::{ClockJump, TimerStanding};
-use crate::timer::{RequestTimer, Wake};
+use crate::timer::{RequestTimer, TimerMessage};
 
 /// What the service manager is told.
 const STATUS: &str = "looking at the coverage";
@@ -153,7 +153,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
 
 /// The parts of the process that take a new configuration.
 struct Parts {
-    timer: Sender<Wake>,
+    timer: Sender<TimerMessage>,
     probe: Box<dyn Fn(Config) + Send + Sync>,
     standing: TimerStanding,
     health: Arc<HealthWatch>,
@@ -182,7 +182,7 @@ fn reload(path: &Path, in_use: &mut Config, parts: &Parts) -> ConfigurationState
             parts.tell_zone_files(&config);
             parts.health.reload((&config).into());
             // The timer has ended when nobody listens: the process is stopping.
-            let _ = parts.timer.send(Wake::Reload(Box::new(config.clone())));
+            let _ = parts.timer.send(TimerMessage::Reload(Box::new(config.clone())));
             *in_use = config;
             service::remember_zone_files(in_use, Program::Requests);
             ConfigurationState::from(&*in_use)

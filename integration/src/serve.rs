@@ -25,7 +25,7 @@ use metrics::Metrics;
 use metrics::health::gather::OwnReport;
 use metrics::health::revision::Revision;
 use metrics::health::watch::{HealthWatch, Watched};
-use metrics::http::{Guard, Serving as HttpServing, read_authorities};
+use metrics::http::{Guard, RunningEndpoint as HttpServing, read_authorities};
 use signer_plugin::border::SignerHandler;
 use signer_plugin::border::server::{Listen, Server as DnsServer};
 use signer_plugin::incoming::{CatalogFollower, PrimaryFollower};
@@ -61,7 +61,7 @@ pub fn run(path: &Path) -> Result<ExitCode> {
     if let Some(pair) = config.pair.clone() {
         return run_in_pair(path, &pair, config, &mut signals);
     }
-    let Some(serving) = Serving::start_unless(path, config, &stopped, None)? else {
+    let Some(serving) = ServeProcess::start_unless(path, config, &stopped, None)? else {
         tracing::info!("stopped while it started");
         return Ok(ExitCode::SUCCESS);
     };
@@ -106,7 +106,7 @@ fn take_turns(
             Role::Active(generation) => {
                 // One of its own each time: the loader that ends sets it.
                 let stopped = service::stop_flag().context("cannot watch for signals")?;
-                let serving = Serving::start_unless(path, config.clone(), &stopped, Some(standing))?;
+                let serving = ServeProcess::start_unless(path, config.clone(), &stopped, Some(standing))?;
                 let Some(serving) = serving else { return Ok(()) };
                 let still = || standing.role() == Role::Active(generation);
                 let mut waited = service::wait(signals, ACTIVE, still);
@@ -136,8 +136,8 @@ fn take_turns(
     }
 }
 
-/// All parts at work. [`Serving::stop`] ends them in order; dropping it ends the process's parts at once.
-pub struct Serving {
+/// All parts at work. [`ServeProcess::stop`] ends them in order; dropping it ends the process's parts at once.
+pub struct ServeProcess {
     /// Before the parts that its reloads steer, too.
     folder_watch: ZoneFolderWatch,
     /// Before the parts that it steers: no command comes in while they end.
@@ -162,7 +162,7 @@ pub struct Serving {
 struct Reloading {
     path: PathBuf,
     loader: Control,
-    timer: Sender<timer::Wake>,
+    timer: Sender<timer::TimerMessage>,
     signer: Arc<Signer>,
     notifier: Arc<Notifier>,
     follower: Arc<PrimaryFollower>,
@@ -176,7 +176,7 @@ struct Reloading {
     pair: Option<PairStanding>,
 }
 
-impl Serving {
+impl ServeProcess {
     /// Reads the configuration and starts every part. An error means that nothing runs.
     pub fn start(path: &Path) -> Result<Self> {
         let config = load_at_start(path)?;
@@ -391,7 +391,7 @@ impl Reloading {
         self.catalogs.follow(self.signer.taken_catalogs());
         self.standing.take(&config);
         // The timer has ended when nobody listens: the process is stopping.
-        let _ = self.timer.send(timer::Wake::Reload(Box::new(config.clone())));
+        let _ = self.timer.send(timer::TimerMessage::Reload(Box::new(config.clone())));
         (self.probe)(config.clone());
         let taken = self.loader.reload_and_wait(config.clone());
         self.config = config;
@@ -551,7 +551,11 @@ fn with_pair(
 }
 
 /// Runs the loader in a thread of its own; what it accepts wakes the signer and the request timer.
-fn run_loader(mut loader: Loader, signer: Arc<Signer>, timer: Sender<timer::Wake>) -> Result<JoinHandle<()>> {
+fn run_loader(
+    mut loader: Loader,
+    signer: Arc<Signer>,
+    timer: Sender<timer::TimerMessage>,
+) -> Result<JoinHandle<()>> {
     let clock = || {
         service::alive();
         clock::now()
@@ -560,14 +564,18 @@ fn run_loader(mut loader: Loader, signer: Arc<Signer>, timer: Sender<timer::Wake
     std::thread::Builder::new().name("loader".to_owned()).spawn(run).context("cannot start the loader")
 }
 
-fn wake_others(import: &skr_loader::loader::FileImport, signer: &Signer, timer: &Sender<timer::Wake>) {
+fn wake_others(
+    import: &skr_loader::loader::FileImport,
+    signer: &Signer,
+    timer: &Sender<timer::TimerMessage>,
+) {
     if matches!(import.outcome, ImportOutcome::Accepted { .. }) {
         match &import.zone {
             Some(zone) => signer.notify_accept_of(zone),
             None => signer.notify_accept(),
         }
         // The timer has ended when nobody listens: the process is stopping.
-        let _ = timer.send(timer::Wake::Look);
+        let _ = timer.send(timer::TimerMessage::Look);
     }
 }
 

@@ -15,7 +15,7 @@ use keystore::dns::Name;
 use keystore::pair::Fence;
 use ksr_gen::daemon::{self, NoticeOutcome, Rounds, TickError, TimerLock, TimerOutcome, TimerReport};
 use metrics::Metrics;
-use metrics::zones::Part;
+use metrics::zones::ReportingPart;
 
 use crate::reports::TimerStanding;
 
@@ -29,7 +29,7 @@ const SHARE: u32 = 10;
 const SHARE_AT_REST: u32 = 400;
 
 /// What the thread is woken for.
-pub enum Wake {
+pub enum TimerMessage {
     /// Look now.
     Look,
     /// Take this configuration, and look.
@@ -40,7 +40,7 @@ pub enum Wake {
 
 /// The running timer.
 pub struct RequestTimer {
-    wake: Sender<Wake>,
+    wake: Sender<TimerMessage>,
     standing: TimerStanding,
     stop: Arc<AtomicBool>,
     thread: JoinHandle<()>,
@@ -83,14 +83,14 @@ impl RequestTimer {
 
     /// What wakes it from other threads.
     #[must_use]
-    pub fn waker(&self) -> Sender<Wake> {
+    pub fn waker(&self) -> Sender<TimerMessage> {
         self.wake.clone()
     }
 
     /// Has it end after the look at the zone under way, and does not wait for that.
     pub fn begin_stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
-        let _ = self.wake.send(Wake::Stop);
+        let _ = self.wake.send(TimerMessage::Stop);
     }
 
     /// Ends it after the look at the zone under way.
@@ -106,7 +106,7 @@ fn live(
     mut config: Config,
     metrics: &Metrics,
     standing: &TimerStanding,
-    (wakes, stopped): (&Receiver<Wake>, &AtomicBool),
+    (wakes, stopped): (&Receiver<TimerMessage>, &AtomicBool),
     mut lock: Option<TimerLock>,
     fence: &Fence,
     alive: impl Fn(),
@@ -142,15 +142,15 @@ fn live(
             }
         }
         match next_wake(wakes, began.elapsed()) {
-            Wake::Look => {}
-            Wake::Reload(new) => {
+            TimerMessage::Look => {}
+            TimerMessage::Reload(new) => {
                 remove_series(metrics, &config, &new);
                 rounds.reconfigure(&config, &new);
                 standing.keep(&new);
                 config = *new;
                 add_series(metrics, &config);
             }
-            Wake::Stop => return,
+            TimerMessage::Stop => return,
         }
     }
 }
@@ -162,19 +162,19 @@ fn pauses(took: Duration) -> (Duration, Duration) {
 
 /// Waits for what is to be done next after a round that took so long. A look that somebody wakes for has its pause, too, and all that came
 /// until then is one: to stop goes before a new configuration, of which the newest counts, and that before a look.
-fn next_wake(wakes: &Receiver<Wake>, took: Duration) -> Wake {
+fn next_wake(wakes: &Receiver<TimerMessage>, took: Duration) -> TimerMessage {
     let began = Instant::now();
     let (rest, pause) = pauses(took);
     let mut until = began + pause;
-    let mut next = Wake::Look;
+    let mut next = TimerMessage::Look;
     loop {
         match wakes.recv_timeout(until.saturating_duration_since(Instant::now())) {
-            Ok(Wake::Look) => until = until.min(began + rest),
-            Ok(Wake::Reload(new)) => {
+            Ok(TimerMessage::Look) => until = until.min(began + rest),
+            Ok(TimerMessage::Reload(new)) => {
                 until = Instant::now();
-                next = Wake::Reload(new);
+                next = TimerMessage::Reload(new);
             }
-            Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return Wake::Stop,
+            Ok(TimerMessage::Stop) | Err(RecvTimeoutError::Disconnected) => return TimerMessage::Stop,
             Err(RecvTimeoutError::Timeout) => return next,
         }
     }
@@ -199,9 +199,9 @@ fn looks_at_key_files(config: &Config, zone: &ZoneConfig) -> bool {
 fn add_series(metrics: &Metrics, config: &Config) {
     for zone in config.signed_zones().filter(|_| config.ksr.enabled) {
         let label = zone.name.zone_label();
-        metrics.add_zone(&label, Part::Requests);
+        metrics.add_zone(&label, ReportingPart::Requests);
         if looks_at_key_files(config, zone) {
-            metrics.add_zone(&label, Part::KeyFiles);
+            metrics.add_zone(&label, ReportingPart::KeyFiles);
         }
     }
 }
@@ -212,9 +212,9 @@ fn remove_series(metrics: &Metrics, old: &Config, new: &Config) {
         new.signed_zones().filter(|_| new.ksr.enabled).map(|zone| &zone.name).collect();
     for zone in old.signed_zones().filter(|zone| !kept.contains(&zone.name)) {
         let label = zone.name.zone_label();
-        metrics.remove_zone(&label, Part::Requests);
+        metrics.remove_zone(&label, ReportingPart::Requests);
         if looks_at_key_files(old, zone) {
-            metrics.remove_zone(&label, Part::KeyFiles);
+            metrics.remove_zone(&label, ReportingPart::KeyFiles);
         }
     }
 }
@@ -332,7 +332,7 @@ mod tests {
             errors.len() == 2
                 && errors.iter().flatten().filter(|error| error.contains("a test of panics")).count() == 2
         });
-        timer.waker().send(Wake::Look).expect("a thread that goes on");
+        timer.waker().send(TimerMessage::Look).expect("a thread that goes on");
         until("the next round is good", &|errors| errors.len() == 2 && errors.iter().all(Option::is_none));
         assert!(calls.load(Ordering::SeqCst) >= 4);
         timer.stop();
@@ -351,32 +351,32 @@ mod tests {
     /// Each SKR that is accepted wakes the timer: of a file of many zones there are thousands at once.
     #[test]
     fn kind_111_wakes_that_wait_are_one_and_to_stop_goes_before_them() {
-        type Send = fn(&Sender<Wake>, Box<Config>);
-        type IsWanted = fn(&Wake) -> bool;
+        type Send = fn(&Sender<TimerMessage>, Box<Config>);
+        type IsWanted = fn(&TimerMessage) -> bool;
         let cases: [(&str, Send, IsWanted); 4] = [
-            ("looks", |_, _| {}, |wake| matches!(wake, Wake::Look)),
+            ("looks", |_, _| {}, |wake| matches!(wake, TimerMessage::Look)),
             (
                 "a stop behind them",
-                |wakes, _| wakes.send(Wake::Stop).expect("heard"),
-                |wake| matches!(wake, Wake::Stop),
+                |wakes, _| wakes.send(TimerMessage::Stop).expect("heard"),
+                |wake| matches!(wake, TimerMessage::Stop),
             ),
             (
                 "a configuration behind them",
-                |wakes, config| wakes.send(Wake::Reload(config)).expect("heard"),
-                |wake| matches!(wake, Wake::Reload(_)),
+                |wakes, config| wakes.send(TimerMessage::Reload(config)).expect("heard"),
+                |wake| matches!(wake, TimerMessage::Reload(_)),
             ),
             (
                 "both",
                 |wakes, config| {
-                    wakes.send(Wake::Reload(config)).expect("heard");
-                    wakes.send(Wake::Stop).expect("heard");
+                    wakes.send(TimerMessage::Reload(config)).expect("heard");
+                    wakes.send(TimerMessage::Stop).expect("heard");
                 },
-                |wake| matches!(wake, Wake::Stop),
+                |wake| matches!(wake, TimerMessage::Stop),
             ),
         ];
         for (what, send, is_wanted) in cases {
             let (sender, wakes) = channel();
-            (0..10_000).for_each(|_| sender.send(Wake::Look).expect("heard"));
+            (0..10_000).for_each(|_| sender.send(TimerMessage::Look).expect("heard"));
             send(&sender, Box::new(config(Path::new("/x"))));
             assert!(is_wanted(&next_wake(&wakes, Duration::ZERO)), "{what}");
             assert!(wakes.try_recv().is_err(), "{what}: all were taken");

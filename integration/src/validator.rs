@@ -29,7 +29,7 @@ pub struct Validator {
 
 /// One validated answer.
 #[derive(Debug)]
-pub struct Answer {
+pub struct ValidatedAnswer {
     /// Response code.
     pub rcode: Rcode,
     /// AA bit.
@@ -56,7 +56,7 @@ impl Validator {
     }
 
     /// Asks for `name` and `rtype` with DNSSEC, and validates the answer.
-    pub async fn ask(&self, name: &str, rtype: Rtype) -> Result<Answer> {
+    pub async fn ask(&self, name: &str, rtype: Rtype) -> Result<ValidatedAnswer> {
         let mut message = self.send(name, rtype).await?;
         let header = message.header();
         let (state, error) =
@@ -64,7 +64,7 @@ impl Validator {
                 .await
                 .with_context(|| format!("validating {name} {rtype} took longer than {TIMEOUT:?}"))?
                 .map_err(|e| anyhow::anyhow!("validating {name} {rtype}: {e}"))?;
-        Ok(Answer {
+        Ok(ValidatedAnswer {
             rcode: header.rcode(),
             authoritative: header.aa(),
             state,

@@ -17,7 +17,7 @@ use skr_loader::control::{CallError, ControlAnswer, ControlRequest, call};
 
 /// `offline-ksk zone`.
 #[derive(Debug, clap::Subcommand)]
-pub enum Command {
+pub enum ZoneFileCommand {
     /// Add a zone: write its file into the folder of `zones-directory`, and tell the running programs
     ///
     /// Nothing is written unless the whole zone reads. What is not given here (key-directory, notify, ...) is as the configuration has it, or can be
@@ -105,12 +105,12 @@ pub struct ListOptions {
 }
 
 /// Runs the command.
-pub fn run(command: &Command) -> Result<ExitCode> {
+pub fn run(command: &ZoneFileCommand) -> Result<ExitCode> {
     match command {
-        Command::Add(options) => add(options),
-        Command::Remove(options) => remove(options),
-        Command::Release(options) => release(options),
-        Command::List(options) => list(options),
+        ZoneFileCommand::Add(options) => add(options),
+        ZoneFileCommand::Remove(options) => remove(options),
+        ZoneFileCommand::Release(options) => release(options),
+        ZoneFileCommand::List(options) => list(options),
     }
 }
 

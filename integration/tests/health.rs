@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 
 use health_site::{Files, Site, ZONE, now, record};
 use metrics::health::report::{
-    CatalogReport, ClockTrouble, Component, ReportedCondition, Secondary, Served, SignerCondition,
+    CatalogReport, ClockTrouble, Component, ReportedCondition, SecondaryReport, ServedReport, SignerCondition,
 };
 use metrics::health::{ConditionId, Severity};
 use skr_loader::audit::{AuditEvent, Record};
@@ -45,7 +45,7 @@ const fn row(id: ConditionId, bring: fn(&Files), mend: fn(&Files)) -> Row {
     Row { id, bring, mend }
 }
 
-fn served(files: &Files, change: impl FnOnce(&mut Served)) {
+fn served(files: &Files, change: impl FnOnce(&mut ServedReport)) {
     files.report(Component::Signer, |_| (), |zone| change(zone.served.as_mut().expect("it is served")));
 }
 
@@ -164,7 +164,7 @@ const REPORTED: [Row; 14] = [
     row(
         ConditionId::SecondaryBehind,
         |files| {
-            let behind = Secondary {
+            let behind = SecondaryReport {
                 address: "192.0.2.53:53".to_owned(),
                 serial: Some(1),
                 behind_since: Some(now().minus(86_400)),

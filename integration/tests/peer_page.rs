@@ -14,15 +14,15 @@ use keystore::time::Timestamp;
 use metrics::Metrics;
 use metrics::health::Health;
 use metrics::health::facts::{
-    BundleFacts, BundleKey, ComponentFacts, ComponentState, Facts, Import, ImportResult, Key, Request,
-    Schedule, Thresholds, ZoneFacts,
+    BundleFacts, BundleKey, ComponentFacts, ComponentState, HealthFacts, ImportFacts, ImportResult,
+    KeySetFacts, RequestFacts, ScheduleFacts, Thresholds, ZoneFacts,
 };
 use metrics::health::judge::judge;
 use metrics::health::model::Since;
-use metrics::health::report::{Component, Delivery, Report, Served};
+use metrics::health::report::{Component, ComponentReport, Delivery, ServedReport};
 use metrics::health::routes::Pages;
 use metrics::health::watch::Newest;
-use metrics::http::{self, Endpoint, Guard, Request as HttpRequest, Serving};
+use metrics::http::{self, Endpoint, Guard, HttpRequest, RunningEndpoint};
 
 const DAY: u64 = 86_400;
 const LIMITS: Thresholds =
@@ -45,7 +45,7 @@ fn zone(name: &str, now: Timestamp, days_left: u64) -> ZoneFacts {
     };
     let bundles: Vec<BundleFacts> = (0..count).map(bundle).collect();
     let roll = bundles[usize::try_from(count.div_ceil(2)).expect("small")].inception;
-    Arc::make_mut(&mut zone.store).schedule = Some(Schedule { generation: 7, bundles });
+    Arc::make_mut(&mut zone.store).schedule = Some(ScheduleFacts { generation: 7, bundles });
     let timing = |publish: Timestamp, inactive: Option<Timestamp>| Timing {
         publish: Some(publish),
         activate: Some(publish.plus(3 * DAY)),
@@ -54,10 +54,10 @@ fn zone(name: &str, now: Timestamp, days_left: u64) -> ZoneFacts {
         ..Timing::default()
     };
     Arc::make_mut(&mut zone.keys).keys = vec![
-        Key { key: zsk(7733), timing: timing(now.minus(80 * DAY), Some(roll)) },
-        Key { key: zsk(58_104), timing: timing(roll.minus(3 * DAY), None) },
+        KeySetFacts { key: zsk(7733), timing: timing(now.minus(80 * DAY), Some(roll)) },
+        KeySetFacts { key: zsk(58_104), timing: timing(roll.minus(3 * DAY), None) },
     ];
-    let import = |days: u64, result| Import {
+    let import = |days: u64, result| ImportFacts {
         time: now.minus(days * DAY),
         result,
         file: Some(format!("{}skr", name.replace('/', "_"))),
@@ -69,28 +69,28 @@ fn zone(name: &str, now: Timestamp, days_left: u64) -> ZoneFacts {
     zone.imports = [import(40, ImportResult::Accepted)].into();
     zone.is_served = true;
     zone.has_timer = true;
-    zone.report.served = Some(Served {
+    zone.report.served = Some(ServedReport {
         loaded: true,
         validly_signed: true,
         generation: 7,
         serial: 2_026_112_601,
         zsk_expires: Some(now.plus(8 * DAY)),
         refresh_seconds: 5 * DAY,
-        ..Served::default()
+        ..ServedReport::default()
     });
     zone
 }
 
-fn request(now: Timestamp, end: Timestamp) -> Request {
+fn request(now: Timestamp, end: Timestamp) -> RequestFacts {
     let path = PathBuf::from("/var/lib/offline-ksk/outbox/example./20261030060000.ksr");
-    Request { path, start: now.minus(27 * DAY), end, written: now.minus(27 * DAY), sha256: [0x5a; 32] }
+    RequestFacts { path, start: now.minus(27 * DAY), end, written: now.minus(27 * DAY), sha256: [0x5a; 32] }
 }
 
 /// A zone with ten days left, a rejected answer and a server that is not reached.
 fn in_trouble(now: Timestamp) -> ZoneFacts {
     let mut zone = zone("example.", now, 10);
     zone.requests = [request(now, now.plus(190 * DAY))].into();
-    let rejected = Import {
+    let rejected = ImportFacts {
         time: now.minus(DAY),
         result: ImportResult::Rejected,
         file: Some("example-2026-11-25.skr".to_owned()),
@@ -115,16 +115,20 @@ fn in_trouble(now: Timestamp) -> ZoneFacts {
     zone
 }
 
-fn facts(zones: Vec<ZoneFacts>, now: Timestamp) -> Facts {
+fn facts(zones: Vec<ZoneFacts>, now: Timestamp) -> HealthFacts {
     let part = |component| ComponentFacts {
         component,
         expected: true,
-        state: ComponentState::Reported(Box::new(Report::new(component, now.minus(9 * DAY), now.minus(2)))),
+        state: ComponentState::Reported(Box::new(ComponentReport::new(
+            component,
+            now.minus(9 * DAY),
+            now.minus(2),
+        ))),
     };
-    Facts {
+    HealthFacts {
         components: [Component::SkrLoader, Component::Requests, Component::Signer].map(part).into(),
         zones,
-        ..Facts::default()
+        ..HealthFacts::default()
     }
 }
 
@@ -146,9 +150,9 @@ fn fleet(count: usize, now: Timestamp) -> Health {
                 .push(PathBuf::from("/var/lib/offline-ksk/keys/Kzone3.example.+013+01181.private")),
             4 => Arc::make_mut(&mut facts.store).schedule = None,
             5 => {
-                facts.report.served = Some(Served {
+                facts.report.served = Some(ServedReport {
                     file_error: Some("zone5:3: expected a type".to_owned()),
-                    ..Served::default()
+                    ..ServedReport::default()
                 })
             }
             6 => facts = ZoneFacts { name: facts.name.clone(), ..in_trouble(now) },
@@ -159,7 +163,7 @@ fn fleet(count: usize, now: Timestamp) -> Health {
     judge(&facts(zones.collect(), now), &Since::default(), now)
 }
 
-fn serve(health: Health) -> Serving {
+fn serve(health: Health) -> RunningEndpoint {
     let pages = Pages::new(Newest::new(health));
     let endpoint =
         Endpoint::new(Metrics::new().expect("families"), || 0, move |request| pages.answer(request));
@@ -169,7 +173,7 @@ fn serve(health: Health) -> Serving {
 }
 
 /// Looks at these pages in the browser; false when there is none.
-fn look(serving: &Serving, paths: &str, name: &str) -> bool {
+fn look(serving: &RunningEndpoint, paths: &str, name: &str) -> bool {
     let modules = std::env::var_os("NODE_MODULES");
     let Some(modules) = modules.filter(|_| Path::new("/usr/bin/chromium").exists()) else {
         assert!(

@@ -17,8 +17,8 @@ use keystore::clock;
 use keystore::dns::Name;
 use keystore::exchange::testing::TestKey;
 use keystore::time::Timestamp;
-use offline_ksk_integration::probe::facts::Facts;
-use offline_ksk_integration::probe::gather::{self, Request};
+use offline_ksk_integration::probe::facts::ProbeFacts;
+use offline_ksk_integration::probe::gather::{self, ProbeRequest};
 use offline_ksk_integration::probe::judge::{self, Expectations};
 use ours::{OurZone, Ours, Skr};
 use servers::{Product, Server};
@@ -61,9 +61,10 @@ fn found(
     b: SocketAddr,
     parent: SocketAddr,
     transfer: bool,
-) -> (Vec<String>, Facts) {
+) -> (Vec<String>, ProbeFacts) {
     let name = Name::parse(&format!("{zone}.test.")).expect("a name");
-    let request = Request { servers: vec![a, b], parents: vec![parent], transfer, ..Request::default() };
+    let request =
+        ProbeRequest { servers: vec![a, b], parents: vec![parent], transfer, ..ProbeRequest::default() };
     let now = clock::now();
     let facts = gather::gather(&name, &request, now);
     let findings = judge::judge(&facts, &Expectations::default(), now);

@@ -8,7 +8,7 @@ use std::process::Stdio;
 
 use metrics::condition::{ConditionId, Scope, Severity};
 use metrics::rules::{AlertSource, ConditionAlert};
-use metrics::zones::Part;
+use metrics::zones::ReportingPart;
 
 fn rules_dir() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../metrics/rules")
@@ -138,7 +138,14 @@ fn rules_for_a_job_pass_the_linter_and_see_one_dead_host_of_several() {
 fn every_family_passes_the_linter() {
     let metrics = metrics::Metrics::new().expect("families register");
     metrics.add_process();
-    for part in [Part::Loader, Part::Requests, Part::KeyFiles, Part::Signer, Part::Signing, Part::Probe] {
+    for part in [
+        ReportingPart::Loader,
+        ReportingPart::Requests,
+        ReportingPart::KeyFiles,
+        ReportingPart::Signer,
+        ReportingPart::Signing,
+        ReportingPart::Probe,
+    ] {
         metrics.add_zone("example.", part);
     }
     metrics.add_delivery("example.", "ns1");

@@ -9,7 +9,7 @@ use keystore::clock;
 use keystore::dns::Name;
 use keystore::exchange::testing::{SkrBuilder, TestKey};
 use keystore::keys::files::find;
-use offline_ksk_integration::serve::Serving;
+use offline_ksk_integration::serve::ServeProcess;
 use offline_ksk_integration::validator::Validator;
 use skr_loader::checks::FORCEABLE;
 use skr_loader::control::{ControlAnswer, ControlRequest, call};
@@ -92,7 +92,7 @@ fn until(what: &str, tell: impl Fn() -> String, mut is_so: impl FnMut() -> bool)
 #[test]
 fn a_rollback_reaches_the_served_zone_and_the_requests() {
     let site = Site::new();
-    let serving = Serving::start(&site.path("config.toml")).expect("it serves");
+    let serving = ServeProcess::start(&site.path("config.toml")).expect("it serves");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let address = *serving.dns().first().expect("an address");
     // The number of DNSKEY records that are served, when they and the zone's data validate.

@@ -7,9 +7,15 @@ use std::time::{Duration, Instant};
 use keystore::config::MetricsConfig;
 use offline_ksk_metrics::Metrics;
 use offline_ksk_metrics::http::{Endpoint, Guard, serve};
-use offline_ksk_metrics::zones::Part;
+use offline_ksk_metrics::zones::ReportingPart;
 
-const PARTS: [Part; 5] = [Part::Loader, Part::Requests, Part::Signer, Part::Signing, Part::Probe];
+const PARTS: [ReportingPart; 5] = [
+    ReportingPart::Loader,
+    ReportingPart::Requests,
+    ReportingPart::Signer,
+    ReportingPart::Signing,
+    ReportingPart::Probe,
+];
 
 /// Octets of an answer, and how long it took.
 fn get(address: SocketAddr, more: &str) -> (usize, Duration) {

@@ -5,11 +5,11 @@ use std::path::Path;
 
 /// Inode, length, and the times of the last change of content and of inode: the kernel's clock ticks in milliseconds, so that a time of
 /// content alone may be that of another file. `None` = it is not there.
-pub type Mark = Option<(u64, u64, [i64; 4])>;
+pub type FileMark = Option<(u64, u64, [i64; 4])>;
 
 /// The mark of the file at `path` as it is now.
 #[must_use]
-pub fn mark(path: &Path) -> Mark {
+pub fn mark(path: &Path) -> FileMark {
     let m = path.metadata().ok()?;
     Some((m.ino(), m.len(), [m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec()]))
 }
@@ -17,7 +17,7 @@ pub fn mark(path: &Path) -> Mark {
 /// A value that is made from a file, and made again when the file has changed.
 #[derive(Debug, Default)]
 pub struct Changed<T> {
-    mark: Option<Mark>,
+    mark: Option<FileMark>,
     value: T,
 }
 

@@ -2,18 +2,18 @@
 
 use std::path::Path;
 
-use crate::http::{Request, connections, login, web_config};
+use crate::http::{HttpRequest, connections, login, web_config};
 
 /// Reads the head of an HTTP request as the endpoint does.
 #[must_use]
-pub fn http_request(head: &[u8]) -> Option<Request<'_>> {
+pub fn http_request(head: &[u8]) -> Option<HttpRequest<'_>> {
     connections::request(head)
 }
 
 /// Reads a web-config; what is wrong with it, and true when it can be used.
 #[must_use]
 pub fn web_config(octets: &[u8]) -> (Vec<String>, bool) {
-    let mut notes = web_config::Notes::of(Path::new("/nonexistent/web.yml"));
+    let mut notes = web_config::WebConfigFindings::of(Path::new("/nonexistent/web.yml"));
     let read = web_config::parse(octets, Path::new("/nonexistent/web.yml"), &mut notes);
     (notes.findings.iter().map(ToString::to_string).collect(), read.is_some() && notes.is_usable())
 }

@@ -7,7 +7,7 @@
 //!
 //! **Invariant:** [`judge::judge`] alone decides what is wrong and how urgent it is; everything else shows what it decided.
 //! **Invariant:** facts come from files, so that they are the same with and without running daemons. What only a daemon knows it writes
-//! down in its [`report::Report`]. A fact that is missing or old is a condition, never "ok".
+//! down in its [`report::ComponentReport`]. A fact that is missing or old is a condition, never "ok".
 
 pub mod alarm;
 pub mod alive;
@@ -26,5 +26,5 @@ pub mod watch;
 pub mod words;
 
 pub use crate::condition::{ConditionId, Severity};
-pub use facts::Facts;
+pub use facts::HealthFacts;
 pub use model::{Condition, Health, ZoneHealth};

@@ -32,7 +32,7 @@ const PLAIN: &str = "text/plain; charset=utf-8";
 
 /// A request, as far as a page needs it.
 #[derive(Debug)]
-pub struct Request<'a> {
+pub struct HttpRequest<'a> {
     /// The method.
     pub method: &'a str,
     /// The path, percent-encoded as it came.
@@ -42,7 +42,7 @@ pub struct Request<'a> {
     fields: Vec<(&'a str, &'a [u8])>,
 }
 
-impl<'a> Request<'a> {
+impl<'a> HttpRequest<'a> {
     /// A GET request without header fields.
     #[must_use]
     pub const fn get(path: &'a str, query: &'a str) -> Self {
@@ -79,7 +79,7 @@ impl Page {
 }
 
 /// Gives the page of a request; `None` = there is none at this path.
-type Pages = dyn Fn(&Request<'_>) -> Option<Page> + Send + Sync;
+type Pages = dyn Fn(&HttpRequest<'_>) -> Option<Page> + Send + Sync;
 
 /// What the endpoint shows.
 #[derive(Clone)]
@@ -94,7 +94,7 @@ impl Endpoint {
     pub fn new(
         metrics: Metrics,
         clock: impl Fn() -> u64 + Send + Sync + 'static,
-        pages: impl Fn(&Request<'_>) -> Option<Page> + Send + Sync + 'static,
+        pages: impl Fn(&HttpRequest<'_>) -> Option<Page> + Send + Sync + 'static,
     ) -> Self {
         Self { metrics, clock: Arc::new(clock), pages: Arc::new(pages) }
     }
@@ -119,14 +119,14 @@ pub enum HttpError {
 
 /// An endpoint that serves in a thread of its own, until this is dropped.
 #[derive(Debug)]
-pub struct Serving {
+pub struct RunningEndpoint {
     address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 /// Binds `address` (port 0 lets the kernel choose), and serves `endpoint` there, to whom `guard` lets in, until the result is dropped.
-pub fn serve(address: SocketAddr, endpoint: Endpoint, guard: Guard) -> Result<Serving, HttpError> {
+pub fn serve(address: SocketAddr, endpoint: Endpoint, guard: Guard) -> Result<RunningEndpoint, HttpError> {
     serve_within(address, endpoint, guard, connections::DEADLINES)
 }
 
@@ -135,14 +135,14 @@ fn serve_within(
     endpoint: Endpoint,
     guard: Guard,
     deadlines: connections::Deadlines,
-) -> Result<Serving, HttpError> {
+) -> Result<RunningEndpoint, HttpError> {
     let failed = |source| HttpError::Bind { address, source };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let listener = runtime.block_on(TcpListener::bind(address)).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     let (stop, stopped) = oneshot::channel();
     let respond =
-        Arc::new(move |request: &Request<'_>| compress::for_client(endpoint.respond(request), request));
+        Arc::new(move |request: &HttpRequest<'_>| compress::for_client(endpoint.respond(request), request));
     let thread = std::thread::Builder::new().name("metrics".to_owned());
     let thread = thread
         .spawn(move || {
@@ -156,10 +156,10 @@ fn serve_within(
         })
         .map_err(failed)?;
     tracing::info!(%address, "metrics on /metrics");
-    Ok(Serving { address, stop: Some(stop), thread: Some(thread) })
+    Ok(RunningEndpoint { address, stop: Some(stop), thread: Some(thread) })
 }
 
-impl Serving {
+impl RunningEndpoint {
     /// The address that it has.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
@@ -167,7 +167,7 @@ impl Serving {
     }
 }
 
-impl Drop for Serving {
+impl Drop for RunningEndpoint {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
@@ -205,9 +205,9 @@ impl Page {
 
 impl Endpoint {
     /// The page of a request: `/metrics`, `/healthz`, and those of [`Endpoint::new`]; otherwise 404, and 405 where the method is neither GET nor
-    /// HEAD. [`serve`] asks it for each request; a program that has an HTTP server of its own can do so too ([`Request::get`]).
+    /// HEAD. [`serve`] asks it for each request; a program that has an HTTP server of its own can do so too ([`HttpRequest::get`]).
     #[must_use]
-    pub fn respond(&self, request: &Request<'_>) -> Page {
+    pub fn respond(&self, request: &HttpRequest<'_>) -> Page {
         if !matches!(request.method, "GET" | "HEAD") {
             let mut page = Page::new("405 Method Not Allowed", PLAIN, "only GET and HEAD are served\n");
             page.fields.push(("Allow", "GET, HEAD".to_owned()));
@@ -260,7 +260,7 @@ mod tests {
 
     #[test]
     fn each_page_answers_as_it_should() {
-        let pages = |request: &Request<'_>| match request.path {
+        let pages = |request: &HttpRequest<'_>| match request.path {
             "/page" => {
                 let said = format!("{} {}", request.query, request.field("accept").unwrap_or("-"));
                 let mut page = Page::new("200 OK", PLAIN, said);

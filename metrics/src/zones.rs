@@ -47,7 +47,7 @@ pub const DIRECTIONS: [&str; 2] = ["back", "forward"];
 /// Which part of the toolchain reports a series. A process makes only those of the parts that run in it, so that no alert fires
 /// for a part that is not there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
+pub enum ReportingPart {
     /// `skr-loader`: the accepted SKR and its imports.
     Loader,
     /// The request timer.
@@ -66,24 +66,24 @@ pub enum Part {
 
 impl Metrics {
     /// Makes every series of `zone` (absolute, lower case, final dot) and `part` that does not exist yet, with 0.
-    pub fn add_zone(&self, zone: &str, part: Part) {
+    pub fn add_zone(&self, zone: &str, part: ReportingPart) {
         self.zone_series(zone, part, |family, labels| family.touch(labels));
-        if part == Part::Loader {
+        if part == ReportingPart::Loader {
             // No import was rejected yet: 0 here would say the newest one was.
             self.skr_last_import_success.with_label_values(&[zone]).set(1);
         }
-        if part == Part::Requests {
+        if part == ReportingPart::Requests {
             self.ksr_last_notice_success.with_label_values(&[zone]).set(1);
         }
-        if part == Part::Signer {
+        if part == ReportingPart::Signer {
             self.zone_last_load_success.with_label_values(&[zone]).set(1);
         }
     }
 
     /// Removes every series of `zone` and `part`, except those of single keys, whose labels only their owner knows.
-    pub fn remove_zone(&self, zone: &str, part: Part) {
+    pub fn remove_zone(&self, zone: &str, part: ReportingPart) {
         self.zone_series(zone, part, |family, labels| family.remove(labels));
-        if part == Part::Signer {
+        if part == ReportingPart::Signer {
             self.incoming_series(zone, |family, labels| family.remove(labels));
         }
     }
@@ -151,15 +151,15 @@ impl Metrics {
         visit(&self.skr_delivery_last_proof_timestamp_seconds, &[zone, target]);
     }
 
-    fn zone_series(&self, zone: &str, part: Part, visit: impl FnMut(&dyn Family, &[&str])) {
+    fn zone_series(&self, zone: &str, part: ReportingPart, visit: impl FnMut(&dyn Family, &[&str])) {
         match part {
-            Part::Loader => self.loader_series(zone, visit),
-            Part::Requests => self.request_series(zone, visit),
-            Part::KeyFiles => self.key_file_series(zone, visit),
-            Part::Signer => self.signer_series(zone, visit),
-            Part::Signing => self.signing_series(zone, visit),
-            Part::Presigned => self.presigned_series(zone, visit),
-            Part::Probe => self.probe_series(zone, visit),
+            ReportingPart::Loader => self.loader_series(zone, visit),
+            ReportingPart::Requests => self.request_series(zone, visit),
+            ReportingPart::KeyFiles => self.key_file_series(zone, visit),
+            ReportingPart::Signer => self.signer_series(zone, visit),
+            ReportingPart::Signing => self.signing_series(zone, visit),
+            ReportingPart::Presigned => self.presigned_series(zone, visit),
+            ReportingPart::Probe => self.probe_series(zone, visit),
         }
     }
 
@@ -353,7 +353,9 @@ mod tests {
             text.lines().filter(|l| !l.contains("process_")).map(str::to_owned).collect()
         };
         let before = ours(metrics.encode().expect("text"));
-        for part in [Part::Loader, Part::Requests, Part::Signer, Part::Signing] {
+        for part in
+            [ReportingPart::Loader, ReportingPart::Requests, ReportingPart::Signer, ReportingPart::Signing]
+        {
             metrics.add_zone("example.", part);
         }
         let with = metrics.encode().expect("text");
@@ -367,14 +369,14 @@ mod tests {
         metrics.remove_delivery("example.", "ns1");
         metrics.remove_delivery_target("ns1");
         assert!(with.contains("offlineksk_zone_signed{zone=\"example.\"} 0"), "{with}");
-        metrics.remove_zone("example.", Part::Signer);
-        metrics.remove_zone("example.", Part::Signing);
+        metrics.remove_zone("example.", ReportingPart::Signer);
+        metrics.remove_zone("example.", ReportingPart::Signing);
         let with = metrics.encode().expect("text");
         assert!(
             !with.contains("zone_signed{") && with.contains("skr_generation{"),
             "a process without signer: {with}"
         );
-        for part in [Part::Loader, Part::Requests] {
+        for part in [ReportingPart::Loader, ReportingPart::Requests] {
             metrics.remove_zone("example.", part);
         }
         assert_eq!(ours(metrics.encode().expect("text")), before);
@@ -384,7 +386,14 @@ mod tests {
     fn a_process_with_many_zones_exports_few_families_of_each() {
         let metrics = Metrics::new().expect("families register");
         metrics.leave_out_zones([("info", 3), ("warning", 2), ("critical", 1)]);
-        for part in [Part::Loader, Part::Requests, Part::KeyFiles, Part::Signer, Part::Signing, Part::Probe] {
+        for part in [
+            ReportingPart::Loader,
+            ReportingPart::Requests,
+            ReportingPart::KeyFiles,
+            ReportingPart::Signer,
+            ReportingPart::Signing,
+            ReportingPart::Probe,
+        ] {
             metrics.add_zone("example.", part);
         }
         metrics.skr_generation.with_label_values(&["example."]).set(7);
@@ -397,7 +406,7 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("offlineksk_zone_severity{zone=\"example.\"} 2"), "{text}");
-        metrics.remove_zone("example.", Part::Loader);
+        metrics.remove_zone("example.", ReportingPart::Loader);
         assert!(
             !metrics.encode().expect("text").contains("coverage_end_timestamp_seconds{"),
             "removed all the same"
@@ -407,8 +416,8 @@ mod tests {
     /// 10 000 zones of a process have less than 5 MB, whatever parts run in it, and each zone costs the same.
     #[test]
     fn kind_114_a_zone_among_many_has_less_than_500_octets_of_metrics() {
-        use Part::{KeyFiles, Loader, Probe, Requests, Signer};
-        let processes: [(&str, &[Part]); 4] = [
+        use ReportingPart::{KeyFiles, Loader, Probe, Requests, Signer};
+        let processes: [(&str, &[ReportingPart]); 4] = [
             ("skr-loader run", &[Loader, KeyFiles]),
             ("offline-ksk requests", &[Requests, KeyFiles]),
             ("offline-ksk serve", &[Loader, Requests, Signer]),

@@ -57,7 +57,7 @@ use keystore::pair::Fence;
 use keystore::time::Timestamp;
 use metrics::Metrics;
 use metrics::health::report::ZoneReports;
-use metrics::zones::Part;
+use metrics::zones::ReportingPart;
 
 use crate::audit::{self, AuditEvent, AuditWriter, Record};
 use crate::deliver::Deliveries;
@@ -548,7 +548,7 @@ impl Loader {
             let zone = match old.remove(&zone.name) {
                 Some(known) => LoaderZone { config, report_due, ..known },
                 None => {
-                    self.metrics.add_zone(&label, Part::Loader);
+                    self.metrics.add_zone(&label, ReportingPart::Loader);
                     let held = self.read_zone(&zone.name, now);
                     report::last_import(&self.metrics, &label, self.audit_tail.get(&label));
                     LoaderZone { config, held, history_error: None, label, changed: 0, report_due }
@@ -557,7 +557,7 @@ impl Loader {
             self.zones.insert(name, zone);
         }
         for zone in old.values() {
-            self.metrics.remove_zone(&zone.label, Part::Loader);
+            self.metrics.remove_zone(&zone.label, ReportingPart::Loader);
             self.deliveries.forget(&zone.config.name);
         }
         if self.handing_on == HandingOn::Here {

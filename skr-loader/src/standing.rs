@@ -9,7 +9,9 @@ use keystore::config::zone_files::{ZoneFileErrors, ZoneFiles};
 use keystore::time::Timestamp;
 use metrics::condition::ConditionId;
 use metrics::health::gather::OwnReport;
-use metrics::health::report::{ClockTrouble, Component, InboxReport, Report, ReportedCondition, ZoneReports};
+use metrics::health::report::{
+    ClockTrouble, Component, ComponentReport, InboxReport, ReportedCondition, ZoneReports,
+};
 use metrics::health::revision::Revision;
 
 use crate::service::ConfigurationState;
@@ -32,7 +34,7 @@ struct Values {
     configuration: ConfigurationState,
     /// What is wrong with files of `zones-directory`.
     zone_files: Option<String>,
-    /// See [`Report::zones_left_out`].
+    /// See [`ComponentReport::zones_left_out`].
     zones_left_out: bool,
     loop_state: LoopState,
     /// What is wrong at the parents of zones, by the label of the zone.
@@ -80,7 +82,7 @@ impl LoaderStatus {
             waits: true,
             since,
         });
-        let report = Report {
+        let report = ComponentReport {
             configuration_error: match values.configuration {
                 ConfigurationState::Taken => values.zone_files.clone(),
                 ConfigurationState::Refused => Some(REFUSED.to_owned()),
@@ -91,7 +93,7 @@ impl LoaderStatus {
             inbox: state.inbox,
             audit_error: state.audit_error,
             conditions: values.conditions.values().cloned().collect(),
-            ..Report::new(Component::SkrLoader, state.started.unwrap_or(now), now)
+            ..ComponentReport::new(Component::SkrLoader, state.started.unwrap_or(now), now)
         };
         OwnReport { report, zones: state.zones }
     }

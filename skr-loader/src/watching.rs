@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use keystore::time::Timestamp;
-use metrics::health::facts::{Import, ImportResult};
+use metrics::health::facts::{ImportFacts, ImportResult};
 use metrics::health::gather::{AuditReader, Outcomes};
 
 use crate::audit::{self, AuditError, AuditEvent, Record};
@@ -27,7 +27,7 @@ fn outcomes(log: &Path) -> Outcomes {
     Outcomes { latest, imports: records.into_iter().filter_map(import).collect() }
 }
 
-fn import(record: Record) -> Option<(String, Import)> {
+fn import(record: Record) -> Option<(String, ImportFacts)> {
     let result = match record.event {
         AuditEvent::Accepted => ImportResult::Accepted,
         AuditEvent::Rejected => ImportResult::Rejected,
@@ -40,7 +40,7 @@ fn import(record: Record) -> Option<(String, Import)> {
         Some(name) => format!("{name} (uid {uid})"),
         None => format!("uid {uid}"),
     });
-    let import = Import {
+    let import = ImportFacts {
         time: Timestamp::from_secs(record.time),
         result,
         file: record.file,

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use keystore::config::Config;
 use keystore::config::zone_files::{FolderMark, release};
-use metrics::changed::{self, Mark};
+use metrics::changed::{self, FileMark};
 use notify::event::{AccessKind, AccessMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 
@@ -130,15 +130,15 @@ struct Looks {
     /// The folder that the kernel tells of, as it stood at the last look.
     watched: Option<WatchedFolder>,
     /// The file of releases and the other files, as they stood at the last look.
-    others: Vec<Mark>,
+    others: Vec<FileMark>,
     /// The zone files and the main file for which a reload was tried last: one that was refused is not tried again before they change.
-    tried: Option<(FolderMark, Mark)>,
+    tried: Option<(FolderMark, FileMark)>,
     wake: SyncSender<()>,
 }
 
 struct WatchedFolder {
     path: PathBuf,
-    mark: Mark,
+    mark: FileMark,
     /// `None` where the kernel tells nothing.
     _watcher: Option<RecommendedWatcher>,
 }

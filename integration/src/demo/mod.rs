@@ -20,7 +20,7 @@ use keystore::store;
 use keystore::time::Timestamp;
 use skr_loader::service;
 
-use crate::serve::Serving;
+use crate::serve::ServeProcess;
 use crate::validator::Validator;
 
 /// How long the demo waits until the dropped SKR is in force and the zone is served.
@@ -75,7 +75,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let anchor = sides.publish_anchor()?;
     outln!("  parent         DS {}", rdata::to_text(Rtype::DS, &anchor, None));
 
-    let serving = Serving::start(&sides.config)?;
+    let serving = ServeProcess::start(&sides.config)?;
     let request = sides.request()?;
     outln!(
         "  online side    {} ZSKs made, request written for {} key sets: {}",
@@ -168,7 +168,7 @@ async fn check(dns: SocketAddr, anchor: &str) -> Result<usize> {
     Ok(failures)
 }
 
-async fn ask(validator: &Validator, question: &zone::Question) -> Result<()> {
+async fn ask(validator: &Validator, question: &zone::DemoQuestion) -> Result<()> {
     let got = validator.ask(question.name, question.rtype).await?;
     if got.state != question.state {
         bail!("{:?} instead of {:?} ({})", got.state, question.state, got.reason.unwrap_or_default());

@@ -11,7 +11,7 @@ pub const NAME: &str = "demo.example.";
 pub const FILE: &str = include_str!("demo.example.zone");
 
 /// One question of the demo's own check, and what must come back.
-pub struct Question {
+pub struct DemoQuestion {
     /// What kind of answer it shows.
     pub kind: &'static str,
     /// Owner name asked for.
@@ -34,12 +34,12 @@ const fn secure(
     rtype: Rtype,
     rcode: Rcode,
     answers: Option<Rtype>,
-) -> Question {
-    Question { kind, name, rtype, rcode, authoritative: true, state: ValidationState::Secure, answers }
+) -> DemoQuestion {
+    DemoQuestion { kind, name, rtype, rcode, authoritative: true, state: ValidationState::Secure, answers }
 }
 
 /// One question for each kind of answer.
-pub const QUESTIONS: &[Question] = &[
+pub const QUESTIONS: &[DemoQuestion] = &[
     secure("positive", "www.demo.example.", Rtype::A, Rcode::NOERROR, Some(Rtype::A)),
     secure("SOA", NAME, Rtype::SOA, Rcode::NOERROR, Some(Rtype::SOA)),
     secure("NODATA", "www.demo.example.", Rtype::MX, Rcode::NOERROR, None),

@@ -12,7 +12,7 @@ use keystore::time::Timestamp;
 use serde::Serialize;
 use skr_loader::cli::MissingOption;
 
-use super::{Read, Span};
+use super::{InspectedFile, Span};
 
 /// A key over time.
 #[derive(Debug, Clone)]
@@ -123,7 +123,7 @@ fn out_of_order(bundles: &[BundleRow], warnings: &mut Vec<String>) {
 }
 
 impl View {
-    fn of_file(file: &Read, what: &str, zone: &Name) -> Self {
+    fn of_file(file: &InspectedFile, what: &str, zone: &Name) -> Self {
         Self {
             path: file.path.display().to_string(),
             what: format!("{what}, {}", file.format),
@@ -140,7 +140,7 @@ impl View {
 
     /// An SKR.
     #[must_use]
-    pub fn of_skr(file: &Read, skr: &UnverifiedSkr) -> Self {
+    pub fn of_skr(file: &InspectedFile, skr: &UnverifiedSkr) -> Self {
         let mut view = Self::of_file(file, "SKR", &skr.zone);
         view.bundles = skr.bundles.iter().map(|b| bundle_row(&skr.zone, b)).collect();
         out_of_order(&view.bundles, &mut view.warnings);
@@ -186,7 +186,7 @@ impl View {
 
     /// A KSR.
     #[must_use]
-    pub fn of_ksr(file: &Read, ksr: &Ksr) -> Self {
+    pub fn of_ksr(file: &InspectedFile, ksr: &Ksr) -> Self {
         let mut view = Self::of_file(file, "KSR", &ksr.zone);
         let row = |b: &keystore::exchange::KsrBundle| BundleRow {
             inception: b.inception,

@@ -21,7 +21,7 @@ use keystore::time::Timestamp;
 use metrics::Metrics;
 use metrics::condition::{ConditionId, Severity};
 use metrics::health::gather::OwnReport;
-use metrics::health::report::{Component, Report, ReportedCondition};
+use metrics::health::report::{Component, ComponentReport, ReportedCondition};
 use metrics::health::revision::Revision;
 
 use super::{node, serials, state_lock};
@@ -163,10 +163,10 @@ impl PairStanding {
             since,
             what,
         });
-        let report = Report {
+        let report = ComponentReport {
             is_standby: values.role == Role::Standby,
             conditions: condition.into_iter().collect(),
-            ..Report::new(Component::Pair, self.0.started, now)
+            ..ComponentReport::new(Component::Pair, self.0.started, now)
         };
         OwnReport { report, zones: Arc::default() }
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use keystore::config::Config;
 use metrics::health::watch::{HealthWatch, Watched};
-use metrics::http::{Guard, Serving as HttpServing};
+use metrics::http::{Guard, RunningEndpoint as HttpServing};
 use signer_plugin::border::SignerHandler;
 use signer_plugin::border::server::{Listen, Server as DnsServer};
 use signer_plugin::hosted::Hosted;

@@ -11,11 +11,11 @@ use keystore::time::Timestamp;
 
 use skr_loader::ask::{AskError, Asker, Rcode, RrsetAnswer};
 
-use crate::probe::validate::{self, Budget, Keys};
+use crate::probe::validate::{self, Budget, DnskeySet};
 
 /// Trust anchors of one name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Anchors {
+pub struct ChainAnchors {
     /// Whose they are.
     pub owner: Name,
     /// The anchors.
@@ -61,15 +61,15 @@ pub enum ChainError {
 }
 
 /// Reads trust anchors of `zone` or of one of its ancestors. The error is that of the zone itself.
-pub fn parse(text: &str, zone: &Name) -> Result<Anchors, bind::BindSyntaxError> {
+pub fn parse(text: &str, zone: &Name) -> Result<ChainAnchors, bind::BindSyntaxError> {
     let first = match parse_trust_anchors(text, zone) {
-        Ok(anchors) => return Ok(Anchors { owner: zone.clone(), anchors }),
+        Ok(anchors) => return Ok(ChainAnchors { owner: zone.clone(), anchors }),
         Err(error) => error,
     };
     let mut owner = zone.parent();
     while let Some(name) = owner {
         if let Ok(anchors) = parse_trust_anchors(text, &name) {
-            return Ok(Anchors { owner: name, anchors });
+            return Ok(ChainAnchors { owner: name, anchors });
         }
         owner = name.parent();
     }
@@ -78,7 +78,7 @@ pub fn parse(text: &str, zone: &Name) -> Result<Anchors, bind::BindSyntaxError> 
 
 /// The trust anchors of `zone`: `anchors` themselves where they are its own, else the DS RRset that they lead to through `resolver`.
 pub fn walk(
-    anchors: &Anchors,
+    anchors: &ChainAnchors,
     zone: &Name,
     resolver: Asker,
     now: Timestamp,
@@ -126,8 +126,8 @@ fn trusted_keys(
     anchors: &[TrustAnchor],
     now: Timestamp,
     budget: &mut Budget,
-) -> Option<Keys> {
-    let keys = Keys::of(&dnskey.rrset);
+) -> Option<DnskeySet> {
+    let keys = DnskeySet::of(&dnskey.rrset);
     let trusted = validate::verified(dnskey, zone, &keys, now, budget)
         .into_iter()
         .any(|(made, key)| made.is_valid_at(now) && anchors.iter().any(|anchor| anchor.matches(zone, key)));

@@ -10,7 +10,7 @@ use keystore::time::Timestamp;
 use crate::probe::chain::ChainError;
 use crate::probe::soa::Soa;
 use crate::probe::transfer::{Transfer, TransferError};
-use crate::probe::validate::Keys;
+use crate::probe::validate::DnskeySet;
 use skr_loader::ask::{AskError, RrsetAnswer, ServerReply};
 
 /// The types that each server is asked for.
@@ -48,7 +48,7 @@ impl fmt::Display for Address {
 
 /// Everything that one round has seen of a zone.
 #[derive(Debug)]
-pub struct Facts {
+pub struct ProbeFacts {
     /// The zone.
     pub zone: Name,
     /// Each address of each server of the zone.
@@ -106,7 +106,7 @@ pub struct ResolverFacts {
 
 /// Whether a server was asked, and what came of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reach {
+pub enum ServerReach {
     /// It answers.
     Answers,
     /// It does not answer.
@@ -119,7 +119,7 @@ pub enum Reach {
     TimeUp,
 }
 
-impl Reach {
+impl ServerReach {
     /// The word in JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -144,13 +144,13 @@ impl ServerFacts {
 
     /// Whether it was asked, and what came of it.
     #[must_use]
-    pub fn reach(&self) -> Reach {
+    pub fn reach(&self) -> ServerReach {
         match self.first_error() {
-            None => Reach::Answers,
-            Some(AskError::NoAnswer { .. }) => Reach::Silent,
-            Some(AskError::NoWay { .. }) => Reach::NoWay,
-            Some(AskError::TimeUp { .. }) => Reach::TimeUp,
-            Some(_) => Reach::NotServed,
+            None => ServerReach::Answers,
+            Some(AskError::NoAnswer { .. }) => ServerReach::Silent,
+            Some(AskError::NoWay { .. }) => ServerReach::NoWay,
+            Some(AskError::TimeUp { .. }) => ServerReach::TimeUp,
+            Some(_) => ServerReach::NotServed,
         }
     }
 
@@ -168,8 +168,8 @@ impl ServerFacts {
 
     /// The keys that are served.
     #[must_use]
-    pub fn keys(&self) -> Keys {
-        self.answer(Rtype::DNSKEY).map(|answer| Keys::of(&answer.rrset)).unwrap_or_default()
+    pub fn keys(&self) -> DnskeySet {
+        self.answer(Rtype::DNSKEY).map(|answer| DnskeySet::of(&answer.rrset)).unwrap_or_default()
     }
 }
 
@@ -185,7 +185,7 @@ pub fn same_signatures(a: &RrsetAnswer, b: &RrsetAnswer) -> bool {
     a.signatures.len() == b.signatures.len() && a.signatures.iter().all(|one| b.signatures.contains(one))
 }
 
-impl Facts {
+impl ProbeFacts {
     /// The latest serial that any server has, by RFC 1982.
     #[must_use]
     pub fn newest_serial(&self) -> Option<u32> {

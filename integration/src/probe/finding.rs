@@ -25,14 +25,14 @@ pub struct ProbeFinding {
 
 /// Who made a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
+pub enum SignerRole {
     /// A key with the SEP flag, or any key over the DNSKEY RRset.
     Ksk,
     /// Another key.
     Zsk,
 }
 
-impl Role {
+impl SignerRole {
     /// The value of the label `role`.
     #[must_use]
     pub const fn label(self) -> &'static str {
@@ -43,7 +43,7 @@ impl Role {
     }
 }
 
-impl fmt::Display for Role {
+impl fmt::Display for SignerRole {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Ksk => "KSK",
@@ -107,7 +107,7 @@ pub enum ProbeFault {
     /// A signature ends soon.
     EndsSoon {
         /// Who made it.
-        role: Role,
+        role: SignerRole,
         /// Owner of the RRset.
         owner: Name,
         /// Type of the RRset.

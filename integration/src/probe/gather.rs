@@ -11,9 +11,10 @@ use keystore::dns::{Name, Rrset, Rtype, name};
 use keystore::time::Timestamp;
 use keystore::tsig::TsigKey;
 
-use crate::probe::chain::{self, Anchors};
+use crate::probe::chain::{self, ChainAnchors};
 use crate::probe::facts::{
-    ASKED, Facts, ParentFacts, Reach, ResolverFacts, ServerFacts, ServerId, same_records, same_signatures,
+    ASKED, ParentFacts, ProbeFacts, ResolverFacts, ServerFacts, ServerId, ServerReach, same_records,
+    same_signatures,
 };
 use crate::probe::transfer;
 use skr_loader::ask::{AskError, Asker, Rcode, Transport, each};
@@ -39,7 +40,7 @@ const PROBE_LABEL: &str = "offline-ksk-probe-";
 
 /// What is asked, and where.
 #[derive(Debug, Clone, Default)]
-pub struct Request {
+pub struct ProbeRequest {
     /// Addresses of the zone's servers; found through the resolver when there are none.
     pub servers: Vec<SocketAddr>,
     /// Addresses of the parent's servers; found through the resolver when there are none.
@@ -49,9 +50,9 @@ pub struct Request {
     /// The resolver that is asked whether it takes the zone.
     pub second_opinion: Option<SocketAddr>,
     /// The only family of addresses that is asked; both where none is given.
-    pub family: Option<Family>,
+    pub family: Option<AddressFamily>,
     /// Trust anchors of the zone or of an ancestor.
-    pub anchors: Option<Anchors>,
+    pub anchors: Option<ChainAnchors>,
     /// Transfer the whole zone from each server.
     pub transfer: bool,
     /// The key of the transfers.
@@ -60,14 +61,14 @@ pub struct Request {
 
 /// A family of addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Family {
+pub enum AddressFamily {
     /// IP version 4 alone.
     V4,
     /// IP version 6 alone.
     V6,
 }
 
-impl Family {
+impl AddressFamily {
     /// True for an address of this family.
     #[must_use]
     pub const fn has(self, address: SocketAddr) -> bool {
@@ -81,7 +82,7 @@ impl Family {
 /// Asks. Whatever fails stands in the facts. The parent is asked first and the transfers come last, so that neither many servers nor
 /// large zones take the time of anything else.
 #[must_use]
-pub fn gather(zone: &Name, request: &Request, now: Timestamp) -> Facts {
+pub fn gather(zone: &Name, request: &ProbeRequest, now: Timestamp) -> ProbeFacts {
     let begun = Instant::now();
     let until = begun + WHOLE;
     let above = begun + ABOVE;
@@ -97,7 +98,7 @@ pub fn gather(zone: &Name, request: &Request, now: Timestamp) -> Facts {
     if differ(&servers) {
         std::thread::sleep(PAUSE.min(until.saturating_duration_since(Instant::now())));
         for (seen, again) in servers.iter_mut().zip(ask_servers(zone, &ids, until)) {
-            if again.reach() == Reach::Answers {
+            if again.reach() == ServerReach::Answers {
                 *seen = again;
             }
         }
@@ -105,7 +106,7 @@ pub fn gather(zone: &Name, request: &Request, now: Timestamp) -> Facts {
     if request.transfer {
         transfer_all(zone, &mut servers, request.key.as_ref(), now);
     }
-    Facts { zone: zone.clone(), servers, left_out, no_address, parent, delegation, anchors, resolver }
+    ProbeFacts { zone: zone.clone(), servers, left_out, no_address, parent, delegation, anchors, resolver }
 }
 
 fn ask_servers(zone: &Name, ids: &[ServerId], until: Instant) -> Vec<ServerFacts> {
@@ -115,7 +116,7 @@ fn ask_servers(zone: &Name, ids: &[ServerId], until: Instant) -> Vec<ServerFacts
 /// True when two servers that answer have different records or signatures: one may have been asked before a change and the other
 /// behind it.
 fn differ(servers: &[ServerFacts]) -> bool {
-    let mut answering = servers.iter().filter(|server| server.reach() == Reach::Answers);
+    let mut answering = servers.iter().filter(|server| server.reach() == ServerReach::Answers);
     let Some(first) = answering.next() else { return false };
     answering.any(|other| {
         ASKED.into_iter().any(|rtype| match (first.answer(rtype), other.answer(rtype)) {
@@ -147,7 +148,11 @@ fn no_resolver(zone: &Name) -> chain::ChainError {
 }
 
 /// The servers to ask, how many are left out, and the names without address.
-fn servers(zone: &Name, request: &Request, until: Instant) -> (Vec<ServerId>, usize, Vec<(Name, AskError)>) {
+fn servers(
+    zone: &Name,
+    request: &ProbeRequest,
+    until: Instant,
+) -> (Vec<ServerId>, usize, Vec<(Name, AskError)>) {
     if !request.servers.is_empty() {
         let all: Vec<ServerId> =
             request.servers.iter().map(|address| ServerId { name: None, address: *address }).collect();
@@ -178,13 +183,13 @@ fn names(ns: &Rrset) -> Vec<Name> {
 fn addresses(
     resolver: &Asker,
     names: &[Name],
-    family: Option<Family>,
+    family: Option<AddressFamily>,
     until: Instant,
 ) -> Vec<Result<Vec<ServerId>, (Name, AskError)>> {
     let names = &names[..names.len().min(MAX_NAMES)];
     let types: &[Rtype] = match family {
-        Some(Family::V4) => &[Rtype::A],
-        Some(Family::V6) => &[Rtype::AAAA],
+        Some(AddressFamily::V4) => &[Rtype::A],
+        Some(AddressFamily::V6) => &[Rtype::AAAA],
         None => &[Rtype::A, Rtype::AAAA],
     };
     each(names, AT_ONCE, |name| {
@@ -246,7 +251,7 @@ fn unknown_name(zone: &Name) -> Option<Name> {
 }
 
 /// The DS RRset from the parent's servers, or through the resolver; and the delegation's NS RRset.
-fn parent(zone: &Name, request: &Request, until: Instant) -> (Vec<ParentFacts>, Option<Rrset>) {
+fn parent(zone: &Name, request: &ProbeRequest, until: Instant) -> (Vec<ParentFacts>, Option<Rrset>) {
     if zone.is_root() {
         return (Vec::new(), None);
     }
@@ -279,7 +284,7 @@ fn parent(zone: &Name, request: &Request, until: Instant) -> (Vec<ParentFacts>, 
 fn parent_servers(
     zone: &Name,
     resolver: &Asker,
-    family: Option<Family>,
+    family: Option<AddressFamily>,
     until: Instant,
 ) -> Result<Vec<ServerId>, AskError> {
     let ancestors = std::iter::successors(zone.parent(), Name::parent);
@@ -335,7 +340,7 @@ mod tests {
     #[test]
     fn more_servers_than_are_asked_are_counted() {
         let address = |i: u8| SocketAddr::from(([192, 0, 2, i], 53));
-        let request = Request { servers: (0..40).map(address).collect(), ..Request::default() };
+        let request = ProbeRequest { servers: (0..40).map(address).collect(), ..ProbeRequest::default() };
         let zone = Name::parse("example.").expect("a name");
         let (asked, left_out, _) = servers(&zone, &request, Instant::now());
         assert_eq!((asked.len(), left_out), (MAX_ADDRESSES, 8));
@@ -347,7 +352,7 @@ mod tests {
         let silent = UdpSocket::bind("127.0.0.1:0").expect("a port");
         let server = ServerId { name: None, address: silent.local_addr().expect("an address") };
         let zone = Name::parse("example.").expect("a name");
-        for (time, reach) in [(0, Reach::TimeUp), (60, Reach::Silent)] {
+        for (time, reach) in [(0, ServerReach::TimeUp), (60, ServerReach::Silent)] {
             let until = Instant::now() + Duration::from_secs(time);
             let servers = ask_servers(&zone, &vec![server.clone(); 3], until);
             assert!(servers.iter().all(|server| server.reach() == reach), "{time} seconds: {servers:?}");
@@ -359,7 +364,7 @@ mod tests {
     fn a_silent_resolver_is_asked_once_for_the_parent() {
         let silent = UdpSocket::bind("127.0.0.1:0").expect("a port");
         let resolver = silent.local_addr().expect("an address");
-        let request = Request { resolver: Some(resolver), ..Request::default() };
+        let request = ProbeRequest { resolver: Some(resolver), ..ProbeRequest::default() };
         let zone = Name::parse("a.b.c.d.example.").expect("a name");
         let until = Instant::now() + Duration::from_secs(60);
         let (parent, delegation) = parent(&zone, &request, until);
@@ -377,6 +382,11 @@ mod tests {
     fn a_family_has_its_addresses_alone() {
         let v4 = SocketAddr::from(([192, 0, 2, 1], 53));
         let v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, 53));
-        assert!(Family::V4.has(v4) && !Family::V4.has(v6) && Family::V6.has(v6) && !Family::V6.has(v4));
+        assert!(
+            AddressFamily::V4.has(v4)
+                && !AddressFamily::V4.has(v6)
+                && AddressFamily::V6.has(v6)
+                && !AddressFamily::V6.has(v4)
+        );
     }
 }

@@ -12,7 +12,7 @@ const SILENT_ROUNDS: u32 = 3;
 
 /// The findings of a zone over the rounds.
 #[derive(Debug, Default)]
-pub struct History {
+pub struct FindingHistory {
     seen: Vec<Seen>,
 }
 
@@ -24,7 +24,7 @@ struct Seen {
     rounds: u32,
 }
 
-impl History {
+impl FindingHistory {
     /// Takes the findings of a round, and gives those that are raised.
     pub fn note(&mut self, findings: &[ProbeFinding]) -> Vec<ProbeFinding> {
         let mut seen: Vec<Seen> = Vec::new();
@@ -71,7 +71,7 @@ mod tests {
     fn a_finding_is_raised_in_the_second_round_and_silence_in_the_third() {
         let (behind, silent) = (ConditionId::ProbeSerialBehind, ConditionId::ProbeServerSilent);
         for (id, rounds) in [(behind, 2), (silent, 3)] {
-            let mut history = History::default();
+            let mut history = FindingHistory::default();
             let found = [finding(id, Severity::Warning, 1)];
             for round in 1..=4 {
                 assert_eq!(history.note(&found).len(), usize::from(round >= rounds), "{id} round {round}");
@@ -83,14 +83,14 @@ mod tests {
 
     #[test]
     fn another_server_is_another_finding() {
-        let mut history = History::default();
+        let mut history = FindingHistory::default();
         history.note(&[finding(ConditionId::ProbeDiffers, Severity::Warning, 1)]);
         assert!(history.note(&[finding(ConditionId::ProbeDiffers, Severity::Warning, 2)]).is_empty());
     }
 
     #[test]
     fn what_is_critical_by_its_content_is_asked_again_at_once() {
-        let mut history = History::default();
+        let mut history = FindingHistory::default();
         let found = [finding(ConditionId::ParentDsWrong, Severity::Critical, 1)];
         assert!(history.is_urgent(&found));
         assert!(history.note(&found).is_empty());

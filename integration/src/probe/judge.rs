@@ -12,8 +12,8 @@ use keystore::time::Timestamp;
 use metrics::condition::{ConditionId, Severity};
 
 use crate::probe::expire::ExpireRule;
-use crate::probe::facts::{Facts, ServerId};
-use crate::probe::finding::{ProbeFault, ProbeFinding, Role};
+use crate::probe::facts::{ProbeFacts, ServerId};
+use crate::probe::finding::{ProbeFault, ProbeFinding, SignerRole};
 use signatures::{Earliest, SetState};
 
 /// Remaining validity that is warned of where no policy says it, in seconds: three quarters of BIND's default
@@ -49,7 +49,7 @@ impl Expectations {
 
 /// Judges what was seen. The worst findings come first, then by condition and server.
 #[must_use]
-pub fn judge(facts: &Facts, expected: &Expectations, now: Timestamp) -> Vec<ProbeFinding> {
+pub fn judge(facts: &ProbeFacts, expected: &Expectations, now: Timestamp) -> Vec<ProbeFinding> {
     let mut found = Findings(Vec::new());
     let states = signatures::states(facts, now);
     servers::reachable(facts, &mut found);
@@ -98,7 +98,7 @@ impl Findings {
 
 /// Signatures that end soon, and a SOA expire that outlives them. Told once for the zone: what ends first over all servers.
 fn lifetimes(
-    facts: &Facts,
+    facts: &ProbeFacts,
     expected: &Expectations,
     states: &[signatures::ServerState],
     now: Timestamp,
@@ -108,7 +108,7 @@ fn lifetimes(
     let critical = expected.critical.unwrap_or(ttl + CRITICAL_MARGIN);
     let warning = expected.warning().max(critical);
     let mut late = false;
-    for role in [Role::Ksk, Role::Zsk] {
+    for role in [SignerRole::Ksk, SignerRole::Zsk] {
         let asked = states.iter().flat_map(|state| {
             state.sets.iter().filter_map(|set| match &set.state {
                 SetState::Valid(earliest) => earliest.get(role).cloned(),
@@ -153,7 +153,7 @@ fn lifetimes(
 }
 
 /// True when a DS is known to stand at the parent.
-fn has_ds(facts: &Facts) -> bool {
+fn has_ds(facts: &ProbeFacts) -> bool {
     facts.parent.iter().any(|source| source.ds.as_ref().is_ok_and(|answer| !answer.rrset.rdatas.is_empty()))
 }
 

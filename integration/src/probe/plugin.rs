@@ -4,7 +4,7 @@ use keystore::time::Timestamp;
 use metrics::condition::Severity;
 
 use super::Options;
-use super::report::ZoneReport;
+use super::report::JudgedZone;
 
 /// Above so many zones the line has counts alone: some transports cut at 1 KiB.
 const MAX_ZONES: usize = 20;
@@ -16,7 +16,7 @@ pub(super) fn text(text: &str) -> String {
     text.chars().map(|c| if c == '|' || c.is_control() { ' ' } else { c }).collect()
 }
 
-pub(super) fn line(zones: &[ZoneReport], options: &Options, now: Timestamp) -> String {
+pub(super) fn line(zones: &[JudgedZone], options: &Options, now: Timestamp) -> String {
     let worst = zones.iter().map(|zone| zone.severity).max().unwrap_or_default();
     let word = match worst {
         Severity::Ok | Severity::Attention => "OK",
@@ -40,7 +40,7 @@ pub(super) fn line(zones: &[ZoneReport], options: &Options, now: Timestamp) -> S
     format!("PROBE {word}: {} | {}", text(&sentences.join("; ")), performance(zones, options, now))
 }
 
-fn performance(zones: &[ZoneReport], options: &Options, now: Timestamp) -> String {
+fn performance(zones: &[JudgedZone], options: &Options, now: Timestamp) -> String {
     let limit = |seconds: Option<u64>| seconds.map(|seconds| format!("{seconds}:")).unwrap_or_default();
     let mut data: Vec<String> = Vec::new();
     for zone in zones.iter().filter(|_| zones.len() <= MAX_ZONES) {

@@ -8,7 +8,7 @@ use metrics::condition::Severity;
 use serde::Serialize;
 
 use super::contents::{Contents, NotVerified};
-use super::facts::{Facts, Reach, ServerFacts, ServerId};
+use super::facts::{ProbeFacts, ServerFacts, ServerId, ServerReach};
 use super::finding::{ProbeFinding, in_words};
 use super::judge::{self, Expectations};
 
@@ -16,7 +16,7 @@ use super::judge::{self, Expectations};
 const SCHEMA: u32 = 1;
 
 /// One zone, judged. Small whatever the answers were, for there may be thousands.
-pub(super) struct ZoneReport {
+pub(super) struct JudgedZone {
     pub(super) zone: Name,
     pub(super) findings: Vec<ProbeFinding>,
     pub(super) severity: Severity,
@@ -30,7 +30,7 @@ pub(super) struct ZoneReport {
 
 struct ServerReport {
     id: ServerId,
-    reach: Reach,
+    reach: ServerReach,
     /// Why it was not asked.
     not_asked: Option<String>,
     serial: Option<u32>,
@@ -42,9 +42,9 @@ struct ServerReport {
     not_verified: Option<NotVerified>,
 }
 
-impl ZoneReport {
+impl JudgedZone {
     /// Judges what was seen, and keeps what is told of it.
-    pub(super) fn of(facts: &Facts, expected: &Expectations, now: Timestamp) -> Self {
+    pub(super) fn of(facts: &ProbeFacts, expected: &Expectations, now: Timestamp) -> Self {
         let findings = judge::judge(facts, expected, now);
         Self {
             zone: facts.zone.clone(),
@@ -61,7 +61,7 @@ impl ZoneReport {
 impl ServerReport {
     fn of(server: &ServerFacts) -> Self {
         let reach = server.reach();
-        let not_asked = matches!(reach, Reach::NoWay | Reach::TimeUp);
+        let not_asked = matches!(reach, ServerReach::NoWay | ServerReach::TimeUp);
         let transfer = server.transfer.as_ref().and_then(|transfer| transfer.as_ref().ok());
         Self {
             id: server.server.clone(),
@@ -99,7 +99,7 @@ impl ServerReport {
 // --- for people -----------------------------------------------------------------------------------------------------
 
 /// Prints one zone.
-pub(super) fn print(zone: &ZoneReport, now: Timestamp) {
+pub(super) fn print(zone: &JudgedZone, now: Timestamp) {
     outln!("{}: {}", zone.zone.to_lowercase(), zone.severity);
     for server in &zone.servers {
         outln!("  {:<32} {}", server.id.to_string(), server.line());
@@ -163,8 +163,8 @@ struct JsonFinding {
 }
 
 /// Prints all zones as JSON.
-pub(super) fn print_json(zones: &[ZoneReport], now: Timestamp) {
-    let zone = |zone: &ZoneReport| {
+pub(super) fn print_json(zones: &[JudgedZone], now: Timestamp) {
+    let zone = |zone: &JudgedZone| {
         let left = |end: Timestamp| {
             let signed = |seconds: u64| i64::try_from(seconds).unwrap_or(i64::MAX);
             if end < now { -signed(now.since(end)) } else { signed(end.since(now)) }

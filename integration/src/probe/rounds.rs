@@ -16,14 +16,14 @@ use keystore::tsig::TsigKey;
 use metrics::Metrics;
 use metrics::condition::{ConditionId, Severity};
 use metrics::health::gather::OwnReport;
-use metrics::health::report::{Component, Report, ReportedCondition};
+use metrics::health::report::{Component, ComponentReport, ReportedCondition};
 use metrics::health::revision::Revision;
-use metrics::zones::Part;
+use metrics::zones::ReportingPart;
 
-use super::facts::{Facts, Reach, ServerFacts};
+use super::facts::{ProbeFacts, ServerFacts, ServerReach};
 use super::finding::ProbeFinding;
-use super::gather::{self, Request};
-use super::history::History;
+use super::gather::{self, ProbeRequest};
+use super::history::FindingHistory;
 use super::{expectations, judge, with_resolver};
 
 /// Time between two looks whether a zone is due.
@@ -49,9 +49,9 @@ impl ProbeStanding {
     /// The report of the probe; none where no zone is probed.
     pub fn report(&self, started: Timestamp, now: Timestamp) -> Option<OwnReport> {
         let zones = self.zones();
-        let report = Report::new(Component::Probe, started, now);
+        let report = ComponentReport::new(Component::Probe, started, now);
         let conditions = zones.values().flatten().cloned().collect();
-        let report = OwnReport { report: Report { conditions, ..report }, zones: Arc::default() };
+        let report = OwnReport { report: ComponentReport { conditions, ..report }, zones: Arc::default() };
         (!zones.is_empty()).then_some(report)
     }
 
@@ -118,7 +118,7 @@ struct ProbedZone {
     name: Name,
     label: String,
     due: Instant,
-    history: History,
+    history: FindingHistory,
     /// Label values of the conditions that are raised.
     raised: BTreeSet<(&'static str, &'static str)>,
     /// Since when each finding is raised.
@@ -175,7 +175,7 @@ fn zones(
     let now = Instant::now();
     let zones = wanted.into_iter().enumerate().map(|(at, name)| {
         let label = name.to_lowercase().to_string();
-        metrics.add_zone(&label, Part::Probe);
+        metrics.add_zone(&label, ReportingPart::Probe);
         standing.zones().entry(label.clone()).or_default();
         // Not all at once.
         let due = now + Duration::from_secs(at as u64 * ZONE_BUDGET);
@@ -185,7 +185,7 @@ fn zones(
                 name,
                 label,
                 due,
-                history: History::default(),
+                history: FindingHistory::default(),
                 raised: BTreeSet::new(),
                 since: BTreeMap::new(),
             },
@@ -196,7 +196,7 @@ fn zones(
         for (id, severity) in &gone.raised {
             metrics.probe_condition.remove(&[gone.label.as_str(), id, severity]);
         }
-        metrics.remove_zone(&gone.label, Part::Probe);
+        metrics.remove_zone(&gone.label, ReportingPart::Probe);
         standing.zones().remove(&gone.label);
         standing.revision.change();
     }
@@ -234,8 +234,8 @@ fn round(
     write(zone, &facts, &raised, now, metrics);
 }
 
-fn request(probe: &ProbeConfig) -> Result<Request> {
-    Ok(Request {
+fn request(probe: &ProbeConfig) -> Result<ProbeRequest> {
+    Ok(ProbeRequest {
         servers: probe.servers.clone(),
         parents: probe.parents.clone(),
         transfer: probe.transfer,
@@ -284,7 +284,13 @@ fn report(zone: &mut ProbedZone, raised: &[ProbeFinding], now: Timestamp, standi
     }
 }
 
-fn write(zone: &mut ProbedZone, facts: &Facts, raised: &[ProbeFinding], now: Timestamp, metrics: &Metrics) {
+fn write(
+    zone: &mut ProbedZone,
+    facts: &ProbeFacts,
+    raised: &[ProbeFinding],
+    now: Timestamp,
+    metrics: &Metrics,
+) {
     let seconds = |time: Timestamp| i64::try_from(time.secs()).unwrap_or(i64::MAX);
     let label = [zone.label.as_str()];
     // The worst of each condition.
@@ -305,7 +311,8 @@ fn write(zone: &mut ProbedZone, facts: &Facts, raised: &[ProbeFinding], now: Tim
     let earliest = facts.earliest_expiration(now).map_or(0, seconds);
     metrics.probe_rrsig_earliest_expiration_timestamp_seconds.with_label_values(&label).set(earliest);
     // A server that this host has no way to is neither.
-    let is_asked = |server: &&ServerFacts| !matches!(server.reach(), Reach::NoWay | Reach::TimeUp);
+    let is_asked =
+        |server: &&ServerFacts| !matches!(server.reach(), ServerReach::NoWay | ServerReach::TimeUp);
     let asked: BTreeSet<SocketAddr> =
         facts.servers.iter().filter(is_asked).map(|s| s.server.address).collect();
     let silent = |server: &&ServerFacts| {

@@ -20,7 +20,7 @@ const MAX_VERIFICATIONS: u32 = 128;
 
 /// The keys of a DNSKEY RRset, found by tag and algorithm.
 #[derive(Debug, Clone, Default)]
-pub struct Keys(BTreeMap<(u16, Algorithm), OneTag>);
+pub struct DnskeySet(BTreeMap<(u16, Algorithm), OneTag>);
 
 /// Keys of one tag and algorithm.
 #[derive(Debug, Clone, Default)]
@@ -30,7 +30,7 @@ struct OneTag {
     cut: bool,
 }
 
-impl Keys {
+impl DnskeySet {
     /// Reads the keys of an RRset. Of each tag and algorithm a few are kept.
     #[must_use]
     pub fn of(dnskey: &Rrset) -> Self {
@@ -96,7 +96,7 @@ impl Budget {
 pub fn verified<'a>(
     answer: &'a RrsetAnswer,
     zone: &Name,
-    keys: &'a Keys,
+    keys: &'a DnskeySet,
     now: Timestamp,
     budget: &mut Budget,
 ) -> Vec<(&'a Rrsig, &'a Dnskey)> {
@@ -161,7 +161,7 @@ mod tests {
         let key = TestKey::ksk(1);
         for (more, found, exceeded) in [(0, 1, false), (3, 1, false), (4, 0, true), (14, 0, true)] {
             let answer = colliding(&key, more);
-            let keys = Keys::of(&answer.rrset);
+            let keys = DnskeySet::of(&answer.rrset);
             assert_eq!(keys.0.len(), 1, "one tag");
             let mut budget = Budget::default();
             let good = verified(&answer, &zone(), &keys, now(), &mut budget);
@@ -177,7 +177,7 @@ mod tests {
         let mut wrong = answer.signatures[0].clone();
         wrong.signature[0] ^= 1;
         answer.signatures = vec![wrong; 1000];
-        let keys = Keys::of(&answer.rrset);
+        let keys = DnskeySet::of(&answer.rrset);
         let mut budget = Budget::default();
         for sets in 1..=3 {
             assert!(verified(&answer, &zone(), &keys, now(), &mut budget).is_empty());
@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn an_anchor_finds_its_key_by_tag() {
         let (key, other) = (TestKey::ksk(1), TestKey::ksk(2));
-        let keys = Keys::of(&colliding(&key, 2).rrset);
+        let keys = DnskeySet::of(&colliding(&key, 2).rrset);
         let ds = |key: &TestKey| TrustAnchor::Ds(key.dnskey.ds_rdata(&zone(), 2).expect("SHA-256"));
         assert_eq!(keys.matching(&zone(), &ds(&key)), Some(&key.dnskey));
         assert_eq!(keys.matching(&zone(), &TrustAnchor::Dnskey(key.dnskey.clone())), Some(&key.dnskey));

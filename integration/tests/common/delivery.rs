@@ -20,7 +20,7 @@ use keystore::exchange::testing::SkrBuilder;
 use keystore::keys::files::find_online;
 use keystore::time::Timestamp;
 use metrics::Metrics;
-use offline_ksk_integration::validator::{Answer, Validator};
+use offline_ksk_integration::validator::{ValidatedAnswer, Validator};
 use skr_loader::Loader;
 use skr_loader::loader::Control;
 
@@ -290,7 +290,7 @@ impl Drop for Running {
 }
 
 /// Asks a new validator each time: an older one would hold keys that it has validated before.
-pub async fn ask(server: SocketAddr, ksk: &str, name: &str, rtype: Rtype) -> Result<Answer, String> {
+pub async fn ask(server: SocketAddr, ksk: &str, name: &str, rtype: Rtype) -> Result<ValidatedAnswer, String> {
     let asked = async || Validator::new(server, ksk).expect("the KSK is an anchor").ask(name, rtype).await;
     // In the very second in which a signature expires the validator may panic: it reckons the seconds that are left below zero.
     // A second later it is expired or not.

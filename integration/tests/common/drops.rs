@@ -22,7 +22,7 @@ use keystore::dns::Name;
 use keystore::exchange::testing::{SkrBuilder, TestKey};
 use keystore::keys::{KeyFile, Timing};
 use keystore::time::Timestamp;
-use offline_ksk_integration::serve::Serving;
+use offline_ksk_integration::serve::ServeProcess;
 
 const KSK: u8 = 1;
 const ZSK: u8 = 2;
@@ -87,7 +87,7 @@ fn skr(zone: &str, n: usize, now: Timestamp) -> String {
 pub fn run(zones: usize, drops: usize, askers: usize) -> Report {
     let dir = tempfile::tempdir().unwrap();
     configure(dir.path(), zones);
-    let serving = Serving::start(&dir.path().join("offline-ksk.toml")).unwrap();
+    let serving = ServeProcess::start(&dir.path().join("offline-ksk.toml")).unwrap();
     let server = serving.dns()[0];
     let (now, begun) = (keystore::clock::now(), Instant::now());
     // The first one before anybody asks.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use keystore::exchange::testing::TestKey;
 use metrics::condition::ConditionId;
 use metrics::health::Health;
-use offline_ksk_integration::serve::Serving;
+use offline_ksk_integration::serve::ServeProcess;
 use skr_loader::control::{ControlAnswer, ControlRequest, call};
 
 use crate::common::{self, Named, free_port, wait_for};
@@ -219,7 +219,7 @@ fn zones_come_and_go_with_the_catalogs_of_three_products_and_stay_when_one_is_br
     let _nsd = nsd(&at("nsd"), of_nsd, ours);
     let catalogs = [("customers.example", of_bind), ("knot.example", of_knot), ("nsd.example", of_nsd)];
     write_ours(dir.path(), ours, &catalogs, (of_bind, of_knot));
-    let serving = Serving::start(&at("config.toml")).expect("it serves without a zone");
+    let serving = ServeProcess::start(&at("config.toml")).expect("it serves without a zone");
     let site = Site(dir.path().to_owned());
     let all = ["a.test.", "b.test.", "from-knot.test.", "from-nsd.test."];
     wait_for("the zones of all catalogs", LIMIT, || (site.zones() == all).then_some(()));
@@ -262,7 +262,7 @@ fn zones_come_and_go_with_the_catalogs_of_three_products_and_stay_when_one_is_br
     assert_eq!(site.said(ConditionId::ConfigRejected), None);
     serving.stop();
     drop(named);
-    let serving = Serving::start(&at("config.toml")).expect("it serves");
+    let serving = ServeProcess::start(&at("config.toml")).expect("it serves");
     assert_eq!(site.zones(), all);
     serving.stop();
 }

@@ -12,7 +12,7 @@ use keystore::exchange::testing::{SkrBuilder, TestKey};
 use keystore::keys::files::find;
 use metrics::condition::ConditionId;
 use metrics::health::Health;
-use offline_ksk_integration::serve::Serving;
+use offline_ksk_integration::serve::ServeProcess;
 use offline_ksk_integration::validator::Validator;
 use skr_loader::control::{ControlAnswer, ControlRequest, call};
 
@@ -95,7 +95,7 @@ fn zones_are_added_served_broken_and_removed_without_a_restart() {
     let (code, said) = site.zone(&["add", "x.test", "--trust-anchor", "nonsense"]);
     assert!(code == Some(1) && said.contains("x.test.toml:"), "{said}");
     assert!(!site.path("zones.d/x.test.toml").exists(), "nothing was written");
-    let serving = Serving::start(&site.path("config.toml")).expect("it serves without a zone");
+    let serving = ServeProcess::start(&site.path("config.toml")).expect("it serves without a zone");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let address = *serving.dns().first().expect("an address");
     let answer = |zone: &str| {
@@ -175,7 +175,7 @@ fn zones_stay_when_their_folder_is_emptied_and_go_when_a_person_releases_them() 
     for zone in ["a.test.", "b.test.", "c.test."] {
         site.put(&format!("{zone}toml"), &zone_file(zone));
     }
-    let serving = Serving::start(&site.path("config.toml")).expect("it serves");
+    let serving = ServeProcess::start(&site.path("config.toml")).expect("it serves");
     fs::rename(site.path("zones.d"), site.path("moved")).expect("rename");
     fs::create_dir(site.path("zones.d")).expect("a folder");
     let what = wait_for("CONFIG-REJECTED", LIMIT, || site.rejected());
@@ -185,7 +185,7 @@ fn zones_stay_when_their_folder_is_emptied_and_go_when_a_person_releases_them() 
     assert!(code == Some(1) && said.contains("is not as it was; nothing is added to it"), "{said}");
     // A restart changes nothing.
     serving.stop();
-    let serving = Serving::start(&site.path("config.toml")).expect("it serves");
+    let serving = ServeProcess::start(&site.path("config.toml")).expect("it serves");
     assert_eq!((site.health().zones.len(), site.rejected().is_some()), (3, true));
     let (code, said) = site.zone(&["release", "a.test", "b.test"]);
     assert!(code == Some(0) && said.contains("has taken it; not all of the zone files"), "{said}");

@@ -17,11 +17,12 @@ use keystore::store::{digest, format_current, skr_path, zone_dir};
 use keystore::time::Timestamp;
 use metrics::Metrics;
 use metrics::health::report::{
-    Component, Delivery, InboxReport, Report, Served, TimerLook, Writer, ZoneReport, ZoneReports,
+    Component, ComponentReport, Delivery, InboxReport, ServedReport, TimerLook, Writer, ZoneReport,
+    ZoneReports,
 };
 use metrics::health::routes::Pages;
 use metrics::health::watch::{HealthWatch, Watched};
-use metrics::http::{self, Endpoint, Guard, Serving};
+use metrics::http::{self, Endpoint, Guard, RunningEndpoint};
 use skr_loader::audit::{AuditEvent, AuditWriter, Record};
 use skr_loader::watching::AUDIT;
 
@@ -40,7 +41,7 @@ pub struct Site {
 /// The health of a configuration, watched and shown by this process.
 pub struct Watch {
     pub metrics: Metrics,
-    endpoint: Serving,
+    endpoint: RunningEndpoint,
     _watch: HealthWatch,
 }
 
@@ -177,10 +178,10 @@ impl Files {
     pub fn report(
         &self,
         component: Component,
-        change: impl FnOnce(&mut Report),
+        change: impl FnOnce(&mut ComponentReport),
         change_zone: impl FnOnce(&mut ZoneReport),
     ) {
-        let mut report = Report::new(component, now().minus(DAY), now());
+        let mut report = ComponentReport::new(component, now().minus(DAY), now());
         report.valid_for_seconds = 3600;
         if component == Component::SkrLoader {
             report.inbox = Some(InboxReport {
@@ -195,14 +196,14 @@ impl Files {
         change(&mut report);
         let mut zone = match component {
             Component::Signer => ZoneReport {
-                served: Some(Served {
+                served: Some(ServedReport {
                     loaded: true,
                     validly_signed: true,
                     generation: 1,
                     serial: 7,
                     zsk_expires: Some(now().plus(10 * DAY)),
                     refresh_seconds: 5 * DAY,
-                    ..Served::default()
+                    ..ServedReport::default()
                 }),
                 ..ZoneReport::default()
             },

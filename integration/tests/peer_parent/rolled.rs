@@ -13,7 +13,7 @@ use keystore::dns::{Name, Rtype, rdata};
 use keystore::exchange::testing::{SkrBuilder, TestKey};
 use keystore::store::{digest, format_current};
 use keystore::time::Timestamp;
-use offline_ksk_integration::serve::Serving;
+use offline_ksk_integration::serve::ServeProcess;
 use skr_loader::ask::Asker;
 
 use crate::common::{self, Named};
@@ -139,7 +139,7 @@ fn ksk_rolls_at_a_real_parent_whose_ds_records_the_commands_change_and_every_ans
     let Some(resolver) = Resolver::with(&temp.path().join("resolver"), &anchor, &stubs) else { return };
     let (dir, roll) = (temp.path().join("host"), clock::now().plus(5));
     child(&dir, roll, resolver.port, dns, named.port);
-    let serving = Serving::start(&dir.join("config.toml")).expect("it serves");
+    let serving = ServeProcess::start(&dir.join("config.toml")).expect("it serves");
     let at = std::net::SocketAddr::from(([127, 0, 0, 1], resolver.port));
     common::wait_for("the first authentic answer", LIMIT, || {
         let until = Instant::now() + Duration::from_secs(5);

@@ -16,7 +16,7 @@ use keystore::keys::timing::State;
 use keystore::keys::{KeyFile, Timing};
 use keystore::store::{digest, format_current};
 use keystore::time::Timestamp;
-use offline_ksk_integration::serve::Serving;
+use offline_ksk_integration::serve::ServeProcess;
 
 use crate::common::{self, Named};
 
@@ -154,7 +154,7 @@ fn told_of(owner: &str, names_us: bool) {
     let roll = clock::now().plus(5);
     let dir = temp.path().join("host");
     host(&dir, roll, resolver.port, common::free_port());
-    let serving = Serving::start(&dir.join("config.toml")).expect("it serves");
+    let serving = ServeProcess::start(&dir.join("config.toml")).expect("it serves");
     if !names_us {
         let note = dir.join("state/parent").join(ZONE);
         let told_at =

@@ -11,7 +11,7 @@ use keystore::clock;
 use keystore::exchange::testing::TestKey;
 use metrics::health::ZoneHealth;
 use metrics::health::model::ZoneSigning;
-use offline_ksk_integration::serve::Serving;
+use offline_ksk_integration::serve::ServeProcess;
 use skr_loader::control::{ControlAnswer, ControlRequest, call};
 
 use crate::common;
@@ -306,7 +306,7 @@ fn zones_come_go_and_change_their_group_with_the_catalog_of_powerdns() {
          keys = [{{ role = \"ksk\", lifetime = 0, algorithm = 15 }}, {{ role = \"zsk\", lifetime = 0, algorithm = 15 }}]\n{tables}"
     );
     std::fs::write(at("offline-ksk.toml"), config).expect("write");
-    let serving = Serving::start(&at("offline-ksk.toml")).expect("it serves without a zone");
+    let serving = ServeProcess::start(&at("offline-ksk.toml")).expect("it serves without a zone");
     let site = Site(dir.path().to_owned());
     let (com, net) = ("example.com.", "example.net.");
     run(ZONE, "a zone comes");

@@ -9,11 +9,11 @@ use keystore::keys::Timing;
 use keystore::time::Timestamp;
 
 use crate::condition::Severity;
-use crate::health::report::{Component, Report, ReportedCondition, ZoneReport};
+use crate::health::report::{Component, ComponentReport, ReportedCondition, ZoneReport};
 
 /// Everything that [`crate::health::judge::judge`] looks at.
 #[derive(Debug, Clone, Default)]
-pub struct Facts {
+pub struct HealthFacts {
     /// The parts of the toolchain that should run, or do.
     pub components: Vec<ComponentFacts>,
     /// What is of the host.
@@ -41,9 +41,9 @@ pub enum ComponentState {
     /// A report that cannot be read, and why.
     Unreadable(String),
     /// A report; it may be old.
-    Reported(Box<Report>),
+    Reported(Box<ComponentReport>),
     /// A report of a process that has ended without taking it away: it was killed, or crashed.
-    Ended(Box<Report>),
+    Ended(Box<ComponentReport>),
 }
 
 /// What is of the host.
@@ -115,9 +115,9 @@ pub struct ZoneFacts {
     /// The accepted store.
     pub store: Arc<StoreFacts>,
     /// How files and orders fared, from the audit log, oldest first; the last twenty.
-    pub imports: Arc<[Import]>,
+    pub imports: Arc<[ImportFacts]>,
     /// The open requests, oldest first.
-    pub requests: Arc<[Request]>,
+    pub requests: Arc<[RequestFacts]>,
     /// Why the outbox cannot be read.
     pub outbox_error: Option<String>,
     /// The key files.
@@ -192,14 +192,14 @@ impl Thresholds {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StoreFacts {
     /// What is in force, as far as it can be read.
-    pub schedule: Option<Schedule>,
+    pub schedule: Option<ScheduleFacts>,
     /// Why the store cannot be read.
     pub error: Option<String>,
 }
 
 /// The bundles in force.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Schedule {
+pub struct ScheduleFacts {
     /// The number of the generation.
     pub generation: u64,
     /// The bundles, ordered by inception.
@@ -230,7 +230,7 @@ pub struct BundleKey {
 
 /// How a dropped file, or an order, fared.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Import {
+pub struct ImportFacts {
     /// When it ended.
     pub time: Timestamp,
     /// How it ended.
@@ -278,7 +278,7 @@ impl ImportResult {
 
 /// An open request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Request {
+pub struct RequestFacts {
     /// The file.
     pub path: PathBuf,
     /// Start of the time that it asks for.
@@ -295,7 +295,7 @@ pub struct Request {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KeyFacts {
     /// Key sets that read.
-    pub keys: Vec<Key>,
+    pub keys: Vec<KeySetFacts>,
     /// Private files of KSKs.
     pub private_ksks: Vec<PathBuf>,
     /// Key sets that are damaged or contradict each other, one sentence each.
@@ -310,7 +310,7 @@ pub struct KeyFacts {
 
 /// A key set.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Key {
+pub struct KeySetFacts {
     /// Tag, algorithm and role.
     pub key: BundleKey,
     /// BIND's times.

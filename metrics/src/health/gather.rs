@@ -21,9 +21,13 @@ use keystore::shared::Shared;
 use keystore::time::Timestamp;
 
 use crate::changed::Changed;
-use crate::health::facts::{Alarm, ComponentFacts, ComponentState, Facts, HostFacts, Thresholds, ZoneFacts};
+use crate::health::facts::{
+    Alarm, ComponentFacts, ComponentState, HealthFacts, HostFacts, Thresholds, ZoneFacts,
+};
 use crate::health::model::Since;
-use crate::health::report::{self, Component, FOLDER, Found, Report, ReportedCondition, ZoneReports};
+use crate::health::report::{
+    self, Component, ComponentReport, FOLDER, FoundReport, ReportedCondition, ZoneReports,
+};
 use crate::health::{alarm, alive};
 
 pub use audit::{AuditReader, Outcomes};
@@ -122,7 +126,7 @@ impl Host {
 #[derive(Debug, Clone)]
 pub struct OwnReport {
     /// What is of the host.
-    pub report: Report,
+    pub report: ComponentReport,
     /// What is of single zones.
     pub zones: Arc<ZoneReports>,
 }
@@ -134,9 +138,9 @@ pub struct Gatherer {
     config_file: Option<PathBuf>,
     configuration: Changed<Option<String>>,
     accepted: accepted::Accepted,
-    audit: audit::Audit,
+    audit: audit::AuditGatherer,
     requests: requests::Requests,
-    keys: keys::KeyFiles,
+    keys: keys::KeyGatherer,
 }
 
 impl Gatherer {
@@ -147,15 +151,15 @@ impl Gatherer {
             config_file: config_file.map(Path::to_owned),
             configuration: Changed::default(),
             accepted: accepted::Accepted::default(),
-            audit: audit::Audit::new(audit),
+            audit: audit::AuditGatherer::new(audit),
             requests: requests::Requests::default(),
-            keys: keys::KeyFiles::default(),
+            keys: keys::KeyGatherer::default(),
         }
     }
 
     /// Looks at everything. `own` are the reports of this process; those of other processes are read from their files.
     #[must_use]
-    pub fn gather(&mut self, host: &Host, own: &[OwnReport], now: Timestamp) -> Facts {
+    pub fn gather(&mut self, host: &Host, own: &[OwnReport], now: Timestamp) -> HealthFacts {
         self.gather_unless(host, own, now, &AtomicBool::new(false)).unwrap_or_default()
     }
 
@@ -167,7 +171,7 @@ impl Gatherer {
         own: &[OwnReport],
         now: Timestamp,
         stop: &AtomicBool,
-    ) -> Option<Facts> {
+    ) -> Option<HealthFacts> {
         let reports = Reports::read(host, own, now);
         let signs = own.iter().any(|own| own.report.component == Component::Signer);
         self.keys.begin(host);
@@ -182,7 +186,7 @@ impl Gatherer {
         self.accepted.forget_others(host);
         self.requests.forget_others(host);
         let newest_request = self.requests.newest(host);
-        Some(Facts {
+        Some(HealthFacts {
             components: reports.components,
             host: HostFacts {
                 configuration_error: self.configuration_error(now),
@@ -272,12 +276,14 @@ impl Reports {
                     (ComponentState::Reported(Box::new(own.report.clone())), Some(Arc::clone(&own.zones)))
                 }
                 None => match report::read(&host.state_dir, component) {
-                    Found::Nothing => (ComponentState::Silent, None),
-                    Found::Unreadable(what) => (ComponentState::Unreadable(what), None),
-                    Found::Read(report, _) if !alive::may_live(&host.state_dir, component) => {
+                    FoundReport::Nothing => (ComponentState::Silent, None),
+                    FoundReport::Unreadable(what) => (ComponentState::Unreadable(what), None),
+                    FoundReport::Read(report, _) if !alive::may_live(&host.state_dir, component) => {
                         (ComponentState::Ended(report), None)
                     }
-                    Found::Read(report, zones) => (ComponentState::Reported(report), Some(Arc::new(zones))),
+                    FoundReport::Read(report, zones) => {
+                        (ComponentState::Reported(report), Some(Arc::new(zones)))
+                    }
                 },
             };
             if let ComponentState::Reported(report) = &state

@@ -13,17 +13,17 @@ use std::sync::Arc;
 use crate::condition::{ConditionId, Severity};
 use keystore::time::Timestamp;
 
-use crate::health::facts::{Facts, Import, ImportResult, ZoneFacts};
+use crate::health::facts::{HealthFacts, ImportFacts, ImportResult, ZoneFacts};
 use crate::health::model::{
     BundleHealth, Condition, Deadline, DetailSources, Details, Event, Health, ImportHealth, KeyHealth,
     RequestHealth, Since, Totals, VERSION, ZoneHealth,
 };
 use crate::health::report::Component;
-use coverage::Seen;
+use coverage::CoverageView;
 
 /// Judges `facts` at `now`. `before` says since when conditions hold that were there already.
 #[must_use]
-pub fn judge(facts: &Facts, before: &Since, now: Timestamp) -> Health {
+pub fn judge(facts: &HealthFacts, before: &Since, now: Timestamp) -> Health {
     let runs = |component| facts.component(component).is_some_and(|report| report.is_fresh(now));
     let signer_runs = runs(Component::Signer);
     let mut zones: Vec<ZoneHealth> =
@@ -50,7 +50,7 @@ pub fn judge(facts: &Facts, before: &Since, now: Timestamp) -> Health {
 
 fn judge_zone(zone: &ZoneFacts, signer_runs: bool, before: &Since, now: Timestamp) -> ZoneHealth {
     let label = zone.name.to_lowercase().to_string();
-    let seen = Seen::of(&zone.store, now);
+    let seen = CoverageView::of(&zone.store, now);
     let mut found = Findings::new(&label, before, now);
     if zone.signing.is_here() {
         coverage::judge(zone, &seen, &mut found, now);
@@ -156,7 +156,7 @@ impl<'a> Findings<'a> {
 }
 
 /// What happens next by itself, or has to be done by then.
-fn events(zone: &ZoneFacts, seen: &Seen, now: Timestamp) -> Vec<Event> {
+fn events(zone: &ZoneFacts, seen: &CoverageView, now: Timestamp) -> Vec<Event> {
     let mut events = Vec::new();
     if let Some(coverage) = seen.coverage {
         events.extend(coverage.next.map(|at| Event::at(at, "next bundle comes into force")));
@@ -185,7 +185,7 @@ fn events(zone: &ZoneFacts, seen: &Seen, now: Timestamp) -> Vec<Event> {
     events
 }
 
-fn import_health(import: &Import) -> ImportHealth {
+fn import_health(import: &ImportFacts) -> ImportHealth {
     ImportHealth {
         time: import.time,
         result: import.result.as_str().to_owned(),
@@ -196,7 +196,7 @@ fn import_health(import: &Import) -> ImportHealth {
     }
 }
 
-fn request_health(request: &crate::health::facts::Request) -> RequestHealth {
+fn request_health(request: &crate::health::facts::RequestFacts) -> RequestHealth {
     let hex: String = request.sha256.iter().map(|octet| format!("{octet:02x}")).collect();
     RequestHealth {
         file: request.path.display().to_string(),
@@ -237,7 +237,7 @@ impl Health {
 }
 
 fn details(zone: &DetailSources, now: Timestamp) -> Details {
-    let seen = Seen::of(&zone.store, now);
+    let seen = CoverageView::of(&zone.store, now);
     let bundles = zone.store.schedule.iter().flat_map(|schedule| &schedule.bundles);
     let tags = |bundle: &crate::health::facts::BundleFacts, ksk: bool| {
         bundle.keys.iter().filter(|key| key.is_ksk == ksk).map(|key| key.tag).collect()

@@ -9,7 +9,7 @@ use keystore::config::Signing;
 use keystore::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::health::facts::{Import, KeyFacts, StoreFacts, Thresholds};
+use crate::health::facts::{ImportFacts, KeyFacts, StoreFacts, Thresholds};
 use crate::health::report::{Component, Delivery};
 use crate::health::words::{DAY, iso};
 
@@ -221,7 +221,7 @@ impl ZoneSigning {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DetailSources {
     pub store: Arc<StoreFacts>,
-    pub imports: Arc<[Import]>,
+    pub imports: Arc<[ImportFacts]>,
     pub keys: Arc<KeyFacts>,
     pub thresholds: Thresholds,
 }

@@ -16,7 +16,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use crate::health::model::{ComponentRuns, Condition, Health};
 use crate::health::words::{date, date_time, distance, printable};
 
-pub use fleet::{Order, Query, fleet};
+pub use fleet::{FleetQuery, RowOrder, fleet};
 pub use zone::zone;
 
 /// The style sheet.

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::health::words::iso;
 pub(super) use files::read_report;
-pub use files::{Found, Writer, path, read};
+pub use files::{FoundReport, Writer, path, read};
 
 /// Folder of the files in the state folder.
 pub const FOLDER: &str = "health";
@@ -76,7 +76,7 @@ impl Component {
 /// What a component reports, but for single zones.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Report {
+pub struct ComponentReport {
     /// [`VERSION`]; another one is not read.
     pub version: u32,
     /// Who reports.
@@ -257,10 +257,10 @@ pub struct ReportedCondition {
 pub struct ZoneReport {
     /// How it is served from here; of the signer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub served: Option<Served>,
+    pub served: Option<ServedReport>,
     /// The secondaries that are told of each version; of the signer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub secondaries: Vec<Secondary>,
+    pub secondaries: Vec<SecondaryReport>,
     /// The servers that are given what is accepted; of the loader.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub deliveries: Vec<Delivery>,
@@ -296,7 +296,7 @@ impl ZoneReport {
     }
 }
 
-impl Served {
+impl ServedReport {
     fn is_alike(&self, other: &Self) -> bool {
         let key = |s: &Self| (s.loaded, s.validly_signed, s.generation);
         key(self) == key(other)
@@ -310,7 +310,7 @@ impl Served {
 /// How a zone is served from here.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Served {
+pub struct ServedReport {
     /// A version of the zone was read.
     pub loaded: bool,
     /// Why the zone file as it lies there cannot be read.
@@ -338,13 +338,13 @@ pub struct Served {
     pub conditions: Vec<SignerCondition>,
     /// What the signer is doing for it at this moment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub work: Option<Work>,
+    pub work: Option<SignerWork>,
 }
 
 /// What the signer is doing for a zone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Work {
+pub enum SignerWork {
     /// The zone file is being read.
     ReadingZoneFile,
     /// A version of the zone is being signed; the share that is done, in percent.
@@ -367,7 +367,7 @@ pub struct SignerCondition {
 /// A secondary that is told of each version of a zone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Secondary {
+pub struct SecondaryReport {
     /// Its address and port.
     pub address: String,
     /// The serial that it was last seen to have.
@@ -419,7 +419,7 @@ pub struct TimerLook {
 /// What is of single zones, by the zone as in metrics (lower case, final dot).
 pub type ZoneReports = BTreeMap<String, ZoneReport>;
 
-impl Report {
+impl ComponentReport {
     /// A report of a component of this process that has nothing to say but that it runs.
     #[must_use]
     pub fn new(component: Component, started: Timestamp, now: Timestamp) -> Self {
@@ -471,7 +471,7 @@ mod tests {
 
     #[test]
     fn report_is_fresh_for_its_time_and_not_when_it_is_of_the_future() {
-        let report = Report::new(Component::Requests, at(0), at(1000));
+        let report = ComponentReport::new(Component::Requests, at(0), at(1000));
         for (now, fresh) in [
             (at(1000), true),
             (at(1000 + VALID), true),

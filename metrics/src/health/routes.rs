@@ -14,13 +14,13 @@ use std::io::Read as _;
 use std::path::Path;
 
 use crate::condition::{ConditionId, Severity};
-use crate::http::{Page, Request};
+use crate::http::{HttpRequest, Page};
 use keystore::dns::Name;
 use keystore::open::{self, Links};
 
 use crate::health::calendar::calendar;
 use crate::health::model::{Condition, Health, ZoneHealth};
-use crate::health::page::{self, Order, Query};
+use crate::health::page::{self, FleetQuery, RowOrder};
 use crate::health::watch::Newest;
 use crate::health::words::printable;
 
@@ -51,7 +51,7 @@ impl Pages {
 
     /// The page of a request; `None` = there is none at this path.
     #[must_use]
-    pub fn answer(&self, request: &Request<'_>) -> Option<Page> {
+    pub fn answer(&self, request: &HttpRequest<'_>) -> Option<Page> {
         let health = self.newest.get();
         answer(&health, request).map(|mut page| {
             for (name, value) in [
@@ -69,7 +69,7 @@ impl Pages {
 }
 
 /// The page of a request, made from `health`.
-fn answer(health: &Health, request: &Request<'_>) -> Option<Page> {
+fn answer(health: &Health, request: &HttpRequest<'_>) -> Option<Page> {
     match request.path {
         "/" => Some(html(match health.zones.as_slice() {
             [zone] if request.query.is_empty() => page::zone(health, zone, true),
@@ -106,18 +106,18 @@ fn zone_label(name: &str) -> String {
     Name::parse(name).map_or_else(|_| name.to_owned(), |name| name.to_lowercase().to_string())
 }
 
-fn query(text: &str) -> Query {
+fn query(text: &str) -> FleetQuery {
     let word = |name: &str| parameter(text, name).filter(|value| !value.is_empty());
     let order = word("order");
-    Query {
+    FleetQuery {
         name: word("q").unwrap_or_default(),
         condition: word("condition").and_then(|id| ConditionId::parse(&id)),
         severity: word("severity")
             .and_then(|word| Severity::WORST_FIRST.into_iter().find(|severity| severity.as_str() == word)),
-        order: Order::ALL
+        order: RowOrder::ALL
             .into_iter()
             .find(|(_, word, _)| Some(*word) == order.as_deref())
-            .map_or_else(Order::default, |(order, ..)| order),
+            .map_or_else(RowOrder::default, |(order, ..)| order),
         page: word("page").and_then(|page| page.parse().ok()).unwrap_or(1),
     }
 }

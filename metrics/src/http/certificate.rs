@@ -7,9 +7,9 @@ use keystore::policy::{PolicyFinding, PolicySeverity};
 use rustls::sign::SingleCertAndKey;
 use rustls::{RootCertStore, ServerConfig};
 
-use super::tls::{ServedCertificate, Tls, certificates, roots};
-use super::web_config::{Notes, Pem, TlsSettings};
-use crate::changed::{Mark, mark};
+use super::tls::{EndpointTls, ServedCertificate, certificates, roots};
+use super::web_config::{Pem, TlsSettings, WebConfigFindings};
+use crate::changed::{FileMark, mark};
 
 /// Where the certificate of a server and its key lie, both in PEM.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub struct LoadedCertificate {
     pub served: ServedCertificate,
     /// What is hardly meant, such as a key that everybody can read.
     pub warnings: Vec<String>,
-    read: (CertificateFiles, [Mark; 2]),
+    read: (CertificateFiles, [FileMark; 2]),
 }
 
 /// Why a certificate and its key cannot be used.
@@ -46,7 +46,7 @@ impl LoadedCertificate {
     /// Everything that is wrong with them.
     pub fn load(files: &CertificateFiles, protocol: &[u8]) -> Result<Self, CertificateError> {
         let marks = marks(files);
-        let mut notes = Notes::of(&files.certificate);
+        let mut notes = WebConfigFindings::of(&files.certificate);
         let settings = TlsSettings {
             certificate: Pem::File(files.certificate.clone()),
             key: Pem::File(files.key.clone()),
@@ -59,12 +59,12 @@ impl LoadedCertificate {
             prefer_server_order: false,
             line: 1,
         };
-        let tls = Tls::load(&settings, &mut notes);
+        let tls = EndpointTls::load(&settings, &mut notes);
         let (errors, warnings): (Vec<_>, Vec<_>) =
             notes.findings.into_iter().partition(|finding| finding.severity == PolicySeverity::Error);
         let texts = |findings: Vec<PolicyFinding>| findings.into_iter().map(|f| f.what).collect();
         match tls {
-            Some(Tls { config, identity, certificate, .. }) if errors.is_empty() => {
+            Some(EndpointTls { config, identity, certificate, .. }) if errors.is_empty() => {
                 let mut config = ServerConfig::clone(&config);
                 config.alpn_protocols = vec![protocol.to_vec()];
                 Ok(Self {
@@ -91,7 +91,7 @@ impl LoadedCertificate {
 /// # Errors
 /// The file cannot be read, or has no such certificate.
 pub fn read_authorities(path: &Path) -> Result<RootCertStore, CertificateError> {
-    let mut notes = Notes::of(path);
+    let mut notes = WebConfigFindings::of(path);
     let read = certificates(&Pem::File(path.to_owned()), 1, &mut notes).map(roots);
     match read {
         Some((roots, added)) if added > 0 => Ok(roots),
@@ -102,6 +102,6 @@ pub fn read_authorities(path: &Path) -> Result<RootCertStore, CertificateError> 
     }
 }
 
-fn marks(files: &CertificateFiles) -> [Mark; 2] {
+fn marks(files: &CertificateFiles) -> [FileMark; 2] {
     [mark(&files.certificate), mark(&files.key)]
 }

@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use super::{Page, Request};
+use super::{HttpRequest, Page};
 
 /// Smaller bodies fit into a packet or two as they are.
 const SMALL: usize = 1400;
@@ -13,7 +13,7 @@ const SMALL: usize = 1400;
 const TYPES: [&str; 3] = ["text/plain", "text/html", "application/json"];
 
 /// The page, compressed where that is worth it and the client takes it.
-pub(super) fn for_client(mut page: Page, request: &Request<'_>) -> Page {
+pub(super) fn for_client(mut page: Page, request: &HttpRequest<'_>) -> Page {
     let of_type = TYPES.iter().any(|media_type| page.media_type.starts_with(media_type));
     if page.body.len() < SMALL || !of_type {
         return page;
@@ -86,10 +86,10 @@ mod tests {
         for (media_type, body) in [("text/plain", &large[1..]), ("text/calendar; charset=utf-8", &large[..])]
         {
             let page = Page::new("200 OK", media_type, body);
-            let request = Request::get("/", "");
+            let request = HttpRequest::get("/", "");
             assert_eq!(for_client(page.clone(), &request), page, "{media_type}");
         }
-        let page = for_client(Page::new("200 OK", "text/plain", large.clone()), &Request::get("/", ""));
+        let page = for_client(Page::new("200 OK", "text/plain", large.clone()), &HttpRequest::get("/", ""));
         assert_eq!(
             (page.body, page.fields.len()),
             (large, 1),

@@ -13,7 +13,7 @@ use tokio::time::{Instant as Moment, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
 use super::guard::{Guard, Protection};
-use super::{PLAIN, Page, Request};
+use super::{HttpRequest, PLAIN, Page};
 
 /// Connections open at once.
 const CONNECTIONS: usize = 64;
@@ -49,9 +49,9 @@ const HANDSHAKE: u8 = 22;
 const NO_TLS: &str = "this endpoint speaks TLS: ask for it with https://\n";
 
 /// Gives the page of a request.
-pub(super) trait Respond: Fn(&Request<'_>) -> Page + Send + Sync + 'static {}
+pub(super) trait Respond: Fn(&HttpRequest<'_>) -> Page + Send + Sync + 'static {}
 
-impl<F: Fn(&Request<'_>) -> Page + Send + Sync + 'static> Respond for F {}
+impl<F: Fn(&HttpRequest<'_>) -> Page + Send + Sync + 'static> Respond for F {}
 
 /// Takes connections until it is dropped, which ends those that are open.
 pub(super) async fn accept(
@@ -224,14 +224,14 @@ async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<V
 }
 
 /// The request of a head; `None` when it is none of HTTP/1, or has more than [`MAX_FIELDS`] header fields.
-pub(crate) fn request(head: &[u8]) -> Option<Request<'_>> {
+pub(crate) fn request(head: &[u8]) -> Option<HttpRequest<'_>> {
     let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
     let mut parsed = httparse::Request::new(&mut fields);
     parsed.parse(head).ok().filter(httparse::Status::is_complete)?;
     let (method, target) = (parsed.method?, parsed.path.filter(|target| target.starts_with('/'))?);
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let fields = parsed.headers.iter().map(|field| (field.name, field.value)).collect();
-    Some(Request { method, path, query, fields })
+    Some(HttpRequest { method, path, query, fields })
 }
 
 #[cfg(test)]
@@ -243,17 +243,17 @@ mod tests {
 
     use super::*;
     use crate::Metrics;
-    use crate::http::{Endpoint, Serving, serve_within};
+    use crate::http::{Endpoint, RunningEndpoint, serve_within};
 
     /// How long a client waits: long enough on a busy machine.
     const PATIENCE: Duration = Duration::from_secs(60);
     const TRIES: usize = 5;
 
-    fn serving() -> Serving {
+    fn serving() -> RunningEndpoint {
         serving_within(DEADLINES)
     }
 
-    fn serving_within(deadlines: Deadlines) -> Serving {
+    fn serving_within(deadlines: Deadlines) -> RunningEndpoint {
         let endpoint = Endpoint::new(Metrics::new().expect("families register"), || 0, |_| None);
         let listen = "127.0.0.1:0".parse().expect("an address");
         let guard = Guard::load(&keystore::config::MetricsConfig::at(listen)).expect("no web-config");

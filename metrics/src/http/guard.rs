@@ -14,10 +14,10 @@ use keystore::policy::{PolicyFinding, PolicySeverity};
 use tokio::sync::{OnceCell, Semaphore};
 
 use super::login::{Login, Logins};
-use super::tls::{ServedCertificate, Tls};
-use super::web_config::{self, Notes, RateLimit, WebConfig};
-use super::{HttpError, PLAIN, Page, Request};
-use crate::changed::{Mark, mark};
+use super::tls::{EndpointTls, ServedCertificate};
+use super::web_config::{self, RateLimit, WebConfig, WebConfigFindings};
+use super::{HttpError, HttpRequest, PLAIN, Page};
+use crate::changed::{FileMark, mark};
 
 /// Logins of one network that wait to be verified, at most. Requests with the same name and password are one.
 const WAITING_PER_NETWORK: usize = 4;
@@ -29,7 +29,7 @@ pub struct Guard(Arc<Mutex<State>>);
 struct State {
     settings: MetricsConfig,
     /// The files that were read, as they were before.
-    files: Vec<(PathBuf, Mark)>,
+    files: Vec<(PathBuf, FileMark)>,
     in_use: Arc<Protection>,
     error: Option<String>,
 }
@@ -45,7 +45,7 @@ pub struct GuardStanding {
 
 /// A web-config that was read.
 struct Loaded {
-    files: Vec<(PathBuf, Mark)>,
+    files: Vec<(PathBuf, FileMark)>,
     /// `None` = the findings have an error.
     protection: Option<Protection>,
     findings: Vec<PolicyFinding>,
@@ -127,7 +127,7 @@ fn load(settings: &MetricsConfig, known: Option<&Protection>) -> Loaded {
         let protection = Protection::new(WebConfig::default(), None, settings, known);
         return Loaded { files: Vec::new(), protection, findings: Vec::new() };
     };
-    let mut notes = Notes::of(path);
+    let mut notes = WebConfigFindings::of(path);
     let mut files = vec![(path.clone(), mark(path))];
     let config = match web_config::read_file(path) {
         Ok((octets, is_open)) => {
@@ -150,7 +150,7 @@ fn load(settings: &MetricsConfig, known: Option<&Protection>) -> Loaded {
         let authority = tls.clients.as_ref().map(|(authority, _)| authority);
         let named = [Some(&tls.certificate), Some(&tls.key), authority].into_iter().flatten();
         files.extend(named.filter_map(|pem| pem.file()).map(|path| (path.to_owned(), mark(path))));
-        Tls::load(tls, &mut notes)
+        EndpointTls::load(tls, &mut notes)
     });
     for address in [Some(settings.listen), settings.requests_listen].into_iter().flatten() {
         if !settings.allow_remote && !config.asks_who() && !address.ip().to_canonical().is_loopback() {
@@ -179,7 +179,7 @@ fn load(settings: &MetricsConfig, known: Option<&Protection>) -> Loaded {
 /// What a connection has to pass.
 pub struct Protection {
     /// TLS, where it is spoken.
-    pub tls: Option<Tls>,
+    pub tls: Option<EndpointTls>,
     logins: Arc<Logins>,
     queue: Queue,
     headers: Vec<(&'static str, String)>,
@@ -191,7 +191,7 @@ pub struct Protection {
 impl Protection {
     fn new(
         config: WebConfig,
-        tls: Option<Tls>,
+        tls: Option<EndpointTls>,
         settings: &MetricsConfig,
         known: Option<&Self>,
     ) -> Option<Self> {
@@ -216,7 +216,7 @@ impl Protection {
     ///
     /// # Errors
     /// The page that says why not.
-    pub async fn admit(self: &Arc<Self>, request: &Request<'_>, from: IpAddr) -> Result<(), Page> {
+    pub async fn admit(self: &Arc<Self>, request: &HttpRequest<'_>, from: IpAddr) -> Result<(), Page> {
         if let Some(limit) = &self.limit
             && !limit.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now())
         {
@@ -246,7 +246,7 @@ impl Protection {
         page.fields.extend(self.headers.iter().cloned());
     }
 
-    async fn is_let_in(self: &Arc<Self>, request: &Request<'_>, from: IpAddr) -> Result<bool, Page> {
+    async fn is_let_in(self: &Arc<Self>, request: &HttpRequest<'_>, from: IpAddr) -> Result<bool, Page> {
         let Some(login) = request.field("authorization").and_then(Login::parse) else { return Ok(false) };
         if self.logins.is_remembered(&login) {
             return Ok(true);
@@ -466,7 +466,8 @@ mod tests {
     /// Asks with a password from a network; the code of the refusal, `None` = let in.
     async fn ask(protection: Arc<Protection>, from: &str, password: &str) -> Option<&'static str> {
         let field = format!("Basic {}", data_encoding::BASE64.encode(format!("a:{password}").as_bytes()));
-        let request = Request { fields: vec![("authorization", field.as_bytes())], ..Request::get("/", "") };
+        let request =
+            HttpRequest { fields: vec![("authorization", field.as_bytes())], ..HttpRequest::get("/", "") };
         let from = from.parse().expect("an address");
         protection.admit(&request, from).await.err().map(|page| &page.status[..3])
     }

@@ -12,10 +12,10 @@ use rustls::server::{ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{RootCertStore, ServerConfig, SupportedCipherSuite};
 
-use super::web_config::{ClientCertificate, Notes, Pem, TlsSettings, read_file};
+use super::web_config::{ClientCertificate, Pem, TlsSettings, WebConfigFindings, read_file};
 
 /// TLS as it is spoken now.
-pub struct Tls {
+pub struct EndpointTls {
     /// For each handshake.
     pub config: Arc<ServerConfig>,
     /// The certificate and its key.
@@ -37,9 +37,9 @@ pub struct ServedCertificate {
     pub not_after: Timestamp,
 }
 
-impl Tls {
+impl EndpointTls {
     /// Reads the files of `settings`. What is wrong goes to `notes`, with the line of the section or the name of the file.
-    pub fn load(settings: &TlsSettings, notes: &mut Notes) -> Option<Self> {
+    pub fn load(settings: &TlsSettings, notes: &mut WebConfigFindings) -> Option<Self> {
         let line = settings.line;
         let chain = certificates(&settings.certificate, line, notes);
         let key = key(&settings.key, line, notes);
@@ -126,7 +126,7 @@ impl Pem {
     }
 
     /// The octets, and whether everybody can read them.
-    fn octets(&self, line: u32, notes: &mut Notes) -> Option<(Vec<u8>, bool)> {
+    fn octets(&self, line: u32, notes: &mut WebConfigFindings) -> Option<(Vec<u8>, bool)> {
         match self {
             Self::Inline(text) => Some((text.clone().into_bytes(), false)),
             Self::File(path) => match read_file(path) {
@@ -152,7 +152,11 @@ pub fn roots(certificates: Vec<CertificateDer<'static>>) -> (RootCertStore, usiz
 }
 
 /// The certificates of a file, at least one.
-pub fn certificates(pem: &Pem, line: u32, notes: &mut Notes) -> Option<Vec<CertificateDer<'static>>> {
+pub fn certificates(
+    pem: &Pem,
+    line: u32,
+    notes: &mut WebConfigFindings,
+) -> Option<Vec<CertificateDer<'static>>> {
     let (octets, _) = pem.octets(line, notes)?;
     match CertificateDer::pem_slice_iter(&octets).collect::<Result<Vec<_>, _>>() {
         Ok(chain) if !chain.is_empty() => Some(chain),
@@ -166,7 +170,7 @@ pub fn certificates(pem: &Pem, line: u32, notes: &mut Notes) -> Option<Vec<Certi
     }
 }
 
-fn key(pem: &Pem, line: u32, notes: &mut Notes) -> Option<PrivateKeyDer<'static>> {
+fn key(pem: &Pem, line: u32, notes: &mut WebConfigFindings) -> Option<PrivateKeyDer<'static>> {
     let (octets, is_open) = pem.octets(line, notes)?;
     let octets = zeroize::Zeroizing::new(octets);
     if is_open {
@@ -190,7 +194,7 @@ fn served(
     pem: &Pem,
     chain: &[CertificateDer<'_>],
     line: u32,
-    notes: &mut Notes,
+    notes: &mut WebConfigFindings,
 ) -> Option<ServedCertificate> {
     let first = chain.first().and_then(|der| CmsCertificate::read_der(der).ok());
     let Some((not_before, not_after)) = first.and_then(|certificate| certificate.validity()) else {
@@ -201,7 +205,7 @@ fn served(
 }
 
 /// The algorithms that the settings leave.
-fn provider(settings: &TlsSettings, notes: &mut Notes) -> Option<CryptoProvider> {
+fn provider(settings: &TlsSettings, notes: &mut WebConfigFindings) -> Option<CryptoProvider> {
     let mut provider = ring::default_provider();
     if !settings.cipher_suites.is_empty() {
         let is_named = |suite: &SupportedCipherSuite| {

@@ -99,13 +99,13 @@ impl WebConfig {
 }
 
 /// Findings while a file is read.
-pub struct Notes {
+pub struct WebConfigFindings {
     path: PathBuf,
     /// What was found, in the order in which it was found.
     pub findings: Vec<PolicyFinding>,
 }
 
-impl Notes {
+impl WebConfigFindings {
     /// None yet of the file at `path`.
     #[must_use]
     pub fn of(path: &Path) -> Self {
@@ -151,7 +151,7 @@ pub fn read_file(path: &Path) -> std::io::Result<(Vec<u8>, bool)> {
 }
 
 /// Reads the text of the file at `path`; `None` where it is no YAML of this form, which `notes` then says.
-pub fn parse(octets: &[u8], path: &Path, notes: &mut Notes) -> Option<WebConfig> {
+pub fn parse(octets: &[u8], path: &Path, notes: &mut WebConfigFindings) -> Option<WebConfig> {
     let file: Option<File> = match serde_saphyr::from_slice(octets) {
         Ok(file) => file,
         // A file of comments has no document.
@@ -253,7 +253,7 @@ struct RateSection {
 
 // --- sections -------------------------------------------------------------------------------------------------------
 
-fn tls(section: Spanned<TlsSection>, folder: &Path, notes: &mut Notes) -> Option<TlsSettings> {
+fn tls(section: Spanned<TlsSection>, folder: &Path, notes: &mut WebConfigFindings) -> Option<TlsSettings> {
     let (at, section) = (line(&section.referenced), section.value);
     let is_empty =
         [&section.cert_file, &section.key_file, &section.cert, &section.key, &section.client_auth_type]
@@ -317,7 +317,7 @@ fn clients(
     section: &TlsSection,
     at: u32,
     folder: &Path,
-    notes: &mut Notes,
+    notes: &mut WebConfigFindings,
 ) -> Option<(Pem, ClientCertificate)> {
     let authority = match (&section.client_ca_file, &section.client_ca) {
         (Some(file), _) => Some(Pem::File(folder.join(&file.value))),
@@ -361,7 +361,7 @@ fn clients(
     }
 }
 
-fn users(section: BTreeMap<String, Text>, notes: &mut Notes) -> BTreeMap<String, String> {
+fn users(section: BTreeMap<String, Text>, notes: &mut WebConfigFindings) -> BTreeMap<String, String> {
     let mut users = BTreeMap::new();
     for (user, hash) in section {
         let at = line(&hash.referenced);
@@ -406,7 +406,7 @@ const HEADERS: [&str; 5] = [
     "Content-Security-Policy",
 ];
 
-fn headers(section: HttpSection, notes: &mut Notes) -> Vec<(&'static str, String)> {
+fn headers(section: HttpSection, notes: &mut WebConfigFindings) -> Vec<(&'static str, String)> {
     let mut fields = Vec::new();
     for (name, value) in section.headers.unwrap_or_default() {
         let (at, value) = (line(&value.referenced), value.value);
@@ -433,7 +433,7 @@ fn headers(section: HttpSection, notes: &mut Notes) -> Vec<(&'static str, String
     fields
 }
 
-fn rate_limit(section: &RateSection, notes: &mut Notes) -> Option<RateLimit> {
+fn rate_limit(section: &RateSection, notes: &mut WebConfigFindings) -> Option<RateLimit> {
     let at = line(&section.interval.referenced);
     let Some(interval) = duration(&section.interval.value) else {
         notes.error(
@@ -488,7 +488,7 @@ mod tests {
 
     fn findings(text: &str) -> Vec<String> {
         let path = Path::new("/etc/web.yml");
-        let mut notes = Notes::of(path);
+        let mut notes = WebConfigFindings::of(path);
         let config = parse(text.as_bytes(), path, &mut notes);
         assert!(config.is_some() || !notes.is_usable(), "{text}");
         notes.findings.iter().map(ToString::to_string).collect()
@@ -504,7 +504,7 @@ mod tests {
              \"bob b\": '{HASH}'\nrate_limit:\n  interval: 1m30s\n  burst: 20\n"
         );
         let path = Path::new("/etc/web.yml");
-        let mut notes = Notes::of(path);
+        let mut notes = WebConfigFindings::of(path);
         let config = parse(text.as_bytes(), path, &mut notes).expect("it reads");
         assert_eq!(notes.findings, []);
         let tls = config.tls.as_ref().expect("TLS");

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use keystore::config::tls::{KeyPin, PrimaryTls};
-use metrics::changed::{Mark, mark};
+use metrics::changed::{FileMark, mark};
 use metrics::http::{CertificateFiles, LoadedCertificate, read_authorities};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
@@ -31,7 +31,7 @@ pub(super) struct TlsClients {
 }
 
 struct Loaded {
-    marks: Vec<Mark>,
+    marks: Vec<FileMark>,
     /// `None`: the files were never good.
     config: Option<Arc<ClientConfig>>,
     error: Option<String>,
@@ -94,7 +94,7 @@ impl TlsClients {
     }
 }
 
-fn marks(tls: &PrimaryTls) -> Vec<Mark> {
+fn marks(tls: &PrimaryTls) -> Vec<FileMark> {
     let own = tls.own.iter().flat_map(|own| [&own.certificate, &own.key]);
     tls.authority.iter().chain(own).map(|path| mark(path)).collect()
 }

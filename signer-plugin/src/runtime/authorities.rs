@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use keystore::config::Config;
-use metrics::changed::{Mark, mark};
+use metrics::changed::{FileMark, mark};
 use metrics::http::read_authorities;
 
 /// The files that a configuration names: `client-ca-file` of `allow-transfer`, and `ca-file` of primaries.
@@ -28,7 +28,7 @@ pub(super) struct AuthorityFiles(Vec<Watched>);
 struct Watched {
     file: PathBuf,
     /// The file that was good.
-    good: Option<Mark>,
+    good: Option<FileMark>,
     error: Option<String>,
 }
 

@@ -13,7 +13,7 @@ use keystore::config::tls::ClientTls;
 use keystore::cookie_secrets::CookieSecrets;
 use keystore::time::Timestamp;
 use metrics::Metrics;
-use metrics::changed::{Mark, mark};
+use metrics::changed::{FileMark, mark};
 use metrics::health::report::{CertificateReport, EndpointReport};
 use metrics::health::revision::Revision;
 use metrics::http::{CertificateFiles, LoadedCertificate, ServedCertificate};
@@ -131,7 +131,7 @@ enum Source {
     /// Made here, at this time.
     Random(Timestamp),
     /// These were read from this file, when it looked so.
-    File(PathBuf, Mark, CookieSecrets),
+    File(PathBuf, FileMark, CookieSecrets),
 }
 
 impl SettingsKeeper {

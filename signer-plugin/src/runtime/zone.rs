@@ -20,7 +20,7 @@ use keystore::shared::Shared;
 use keystore::time::Timestamp;
 use metrics::Metrics;
 use metrics::condition::ConditionId;
-use metrics::zones::Part;
+use metrics::zones::ReportingPart;
 
 use super::condition::Conditions;
 use super::folders::KeyFolders;
@@ -165,13 +165,13 @@ impl ZoneRuntime {
         folders: Arc<KeyFolders>,
     ) -> Self {
         let label = setup.name.zone_label();
-        metrics.add_zone(&label, Part::Signer);
+        metrics.add_zone(&label, ReportingPart::Signer);
         if setup.is_signed_here() {
-            metrics.add_zone(&label, Part::Signing);
+            metrics.add_zone(&label, ReportingPart::Signing);
             let refresh = metrics.policy_signature_refresh_seconds.with_label_values(&[&label]);
             refresh.set(setup.times.refresh.into());
         } else if setup.versions.signing.is_signed() {
-            metrics.add_zone(&label, Part::Presigned);
+            metrics.add_zone(&label, ReportingPart::Presigned);
         }
         Self {
             keys: Keyring::sharing(setup.name.clone(), setup.key_directory.clone(), folders),
@@ -226,7 +226,7 @@ impl ZoneRuntime {
     /// Takes its series out of the metrics, for good.
     pub(super) fn leave(&mut self) {
         self.leave_signing();
-        self.metrics.remove_zone(&self.label, Part::Signer);
+        self.metrics.remove_zone(&self.label, ReportingPart::Signer);
     }
 
     /// Takes the series out of the metrics that a zone of the kind which it is to be has not.
@@ -239,8 +239,8 @@ impl ZoneRuntime {
 
     fn leave_signing(&mut self) {
         self.keys.forget_series(&self.metrics);
-        self.metrics.remove_zone(&self.label, Part::Signing);
-        self.metrics.remove_zone(&self.label, Part::Presigned);
+        self.metrics.remove_zone(&self.label, ReportingPart::Signing);
+        self.metrics.remove_zone(&self.label, ReportingPart::Presigned);
     }
 
     /// Writes down exactly which serial was served last; call it at an orderly end. Without it the next start skips some serials.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use keystore::config::tls::{ClientTls, KeyPin};
 use keystore::time::Timestamp;
-use metrics::changed::{Mark, mark};
+use metrics::changed::{FileMark, mark};
 use metrics::http::read_authorities;
 use rustls::client::verify_server_name;
 use rustls::crypto::{WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature};
@@ -216,7 +216,7 @@ struct Authority {
 #[derive(Default)]
 struct AuthorityState {
     /// The file that [`Self::verifier`] was made of.
-    mark: Mark,
+    mark: FileMark,
     verifier: Option<Arc<dyn ClientCertVerifier>>,
     /// When it was last tried in vain, and why.
     failed: Option<(Timestamp, String)>,

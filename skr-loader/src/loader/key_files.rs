@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use keystore::dns::Name;
 use keystore::keys::files::Folder;
 use keystore::time::Timestamp;
-use metrics::zones::Part;
+use metrics::zones::ReportingPart;
 
 use super::Loader;
 
@@ -51,7 +51,7 @@ impl Loader {
         seen.zones.retain(|name, zone| {
             let stays = zones.contains_key(name);
             if !stays {
-                metrics.remove_zone(&zone.label, Part::KeyFiles);
+                metrics.remove_zone(&zone.label, ReportingPart::KeyFiles);
             }
             stays
         });
@@ -77,7 +77,7 @@ impl Loader {
         for (name, zone) in zones {
             let before = seen.zones.get(name);
             if before.is_none() {
-                metrics.add_zone(&zone.label, Part::KeyFiles);
+                metrics.add_zone(&zone.label, ReportingPart::KeyFiles);
             }
             let folder = folders.get(&zone.config.key_directory);
             let mark = folder.map(|folder| folder.mark(name));

@@ -7,12 +7,12 @@ use metrics::condition::{ConditionId, Severity};
 use super::Findings;
 use super::signatures::{ServerState, SetState};
 use crate::probe::chain::ChainError;
-use crate::probe::facts::{Facts, ResolverFacts, ServerFacts, ServerId, same_records};
+use crate::probe::facts::{ProbeFacts, ResolverFacts, ServerFacts, ServerId, same_records};
 use crate::probe::finding::ProbeFault;
-use crate::probe::validate::Keys;
+use crate::probe::validate::DnskeySet;
 use skr_loader::ask::{AskError, Rcode};
 
-pub(super) fn judge(facts: &Facts, states: &[ServerState], found: &mut Findings) {
+pub(super) fn judge(facts: &ProbeFacts, states: &[ServerState], found: &mut Findings) {
     for source in &facts.parent {
         if let Err(error) = &source.ds {
             let fault = match error {
@@ -38,7 +38,7 @@ pub(super) fn judge(facts: &Facts, states: &[ServerState], found: &mut Findings)
 }
 
 /// The DS RRset against the keys that each server is seen to sign its DNSKEY RRset with.
-fn delegation_signer(facts: &Facts, states: &[ServerState], found: &mut Findings) {
+fn delegation_signer(facts: &ProbeFacts, states: &[ServerState], found: &mut Findings) {
     let mut sets = facts.parent.iter().filter_map(|source| source.ds.as_ref().ok());
     let Some(ds) = sets.next() else { return not_known(facts, states, found) };
     if sets.any(|other| !same_records(other, ds)) {
@@ -76,7 +76,7 @@ fn delegation_signer(facts: &Facts, states: &[ServerState], found: &mut Findings
         return wrong(None);
     }
     bad.iter().for_each(|server| wrong(Some(&server.server)));
-    let keys: Vec<Keys> = good.iter().map(|(server, _)| server.keys()).collect();
+    let keys: Vec<DnskeySet> = good.iter().map(|(server, _)| server.keys()).collect();
     let of_no_key =
         |anchor: &&TrustAnchor| keys.iter().all(|keys| keys.matching(&facts.zone, anchor).is_none());
     let unknown = tags_of(&of_no_key);
@@ -86,7 +86,7 @@ fn delegation_signer(facts: &Facts, states: &[ServerState], found: &mut Findings
 }
 
 /// No source has said whether there is a DS. That is told where nobody was asked, and where it decides whether the zone may be unsigned.
-fn not_known(facts: &Facts, states: &[ServerState], found: &mut Findings) {
+fn not_known(facts: &ProbeFacts, states: &[ServerState], found: &mut Findings) {
     let signed = states.iter().flat_map(|state| &state.sets).any(|set| set.state != SetState::Unsigned);
     let unsigned = !signed && states.iter().any(|state| !state.sets.is_empty());
     if !facts.zone.is_root() && (facts.parent.is_empty() || unsigned) {
@@ -96,7 +96,7 @@ fn not_known(facts: &Facts, states: &[ServerState], found: &mut Findings) {
 }
 
 /// The DNSKEY RRset of each server against the trust anchors.
-fn chain(facts: &Facts, states: &[ServerState], found: &mut Findings) {
+fn chain(facts: &ProbeFacts, states: &[ServerState], found: &mut Findings) {
     let anchors = match &facts.anchors {
         None => return,
         Some(Ok(anchors)) => anchors,

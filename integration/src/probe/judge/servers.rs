@@ -9,8 +9,8 @@ use super::signatures::{Earliest, ServerState, SetState};
 use super::{Findings, has_ds, types};
 use crate::probe::contents::Contents;
 use crate::probe::denial::{self, Unproven};
-use crate::probe::facts::{Facts, Reach, ServerFacts, same_records, same_signatures};
-use crate::probe::finding::{ProbeFault, Role};
+use crate::probe::facts::{ProbeFacts, ServerFacts, ServerReach, same_records, same_signatures};
+use crate::probe::finding::{ProbeFault, SignerRole};
 use crate::probe::soa::Soa;
 use crate::probe::transfer::Transfer;
 use skr_loader::ask::{AskError, Rcode, RrsetAnswer, ServerReply};
@@ -23,8 +23,9 @@ const SWITCH_GRACE: u64 = 600;
 const BACKDATED: u64 = 3600;
 
 /// Servers that do not answer, or not for the zone.
-pub(super) fn reachable(facts: &Facts, found: &mut Findings) {
-    let is_asked = |server: &&ServerFacts| !matches!(server.reach(), Reach::NoWay | Reach::TimeUp);
+pub(super) fn reachable(facts: &ProbeFacts, found: &mut Findings) {
+    let is_asked =
+        |server: &&ServerFacts| !matches!(server.reach(), ServerReach::NoWay | ServerReach::TimeUp);
     let mut asked = facts.servers.iter().filter(is_asked).peekable();
     let none_asked = asked.peek().is_none();
     let none_answers = asked.all(|server| server.answers.iter().any(|(_, answer)| is_silence(answer)));
@@ -35,11 +36,11 @@ pub(super) fn reachable(facts: &Facts, found: &mut Findings) {
         };
         match (server.reach(), server.first_error()) {
             // A host without IPv6 is no fault of the zone; where nothing else was asked, nothing is known.
-            (Reach::NoWay, Some(error)) if none_asked => {
+            (ServerReach::NoWay, Some(error)) if none_asked => {
                 silent(Severity::Warning, ProbeFault::NotAsked(error.to_string()));
             }
-            (Reach::NoWay, _) => continue,
-            (Reach::TimeUp, Some(error)) => {
+            (ServerReach::NoWay, _) => continue,
+            (ServerReach::TimeUp, Some(error)) => {
                 silent(Severity::Warning, ProbeFault::NotAsked(error.to_string()));
             }
             _ => {}
@@ -115,7 +116,7 @@ fn not_served(server: &ServerFacts) -> Option<String> {
 }
 
 /// Signatures that a validator would not take, and what is not signed at all.
-pub(super) fn judge(facts: &Facts, states: &[ServerState], now: Timestamp, found: &mut Findings) {
+pub(super) fn judge(facts: &ProbeFacts, states: &[ServerState], now: Timestamp, found: &mut Findings) {
     let signed_somewhere =
         states.iter().any(|state| state.sets.iter().any(|set| set.state != SetState::Unsigned))
             || has_ds(facts);
@@ -197,7 +198,7 @@ fn expired_in_transfer(server: &ServerFacts, state: &ServerState, now: Timestamp
     if state.sets.iter().any(|set| matches!(set.state, SetState::Expired { .. })) {
         return;
     }
-    let roles = [Role::Ksk, Role::Zsk].into_iter();
+    let roles = [SignerRole::Ksk, SignerRole::Zsk].into_iter();
     let all = roles.flat_map(|role| super::signatures::of_transfer(server, role));
     if let Some(Earliest { rtype, key_tag, at, .. }) = all.filter(|e| e.at < now).min_by_key(|e| e.at) {
         let fault = ProbeFault::Expired(vec![rtype], key_tag, at);
@@ -206,7 +207,7 @@ fn expired_in_transfer(server: &ServerFacts, state: &ServerState, now: Timestamp
 }
 
 /// Serials, and what differs at the same serial.
-pub(super) fn compare(facts: &Facts, states: &[ServerState], now: Timestamp, found: &mut Findings) {
+pub(super) fn compare(facts: &ProbeFacts, states: &[ServerState], now: Timestamp, found: &mut Findings) {
     let Some(newest) = facts.newest_serial() else { return };
     let current = |server: &ServerFacts| server.soa().is_some_and(|soa| soa.serial == newest);
     // What most servers at the newest serial have is not known; the first of them that is wholly valid speaks for them.
@@ -279,7 +280,7 @@ fn may_still_transfer<'a>(
 
 /// The key sets of each server against the bundle in force.
 pub(super) fn hold_against_bundle(
-    facts: &Facts,
+    facts: &ProbeFacts,
     bundle: Option<&Bundle>,
     now: Timestamp,
     found: &mut Findings,

@@ -4,8 +4,8 @@ use keystore::dns::{Name, Rrsig, Rtype};
 use keystore::keys::Dnskey;
 use keystore::time::Timestamp;
 
-use crate::probe::facts::{Facts, ServerFacts};
-use crate::probe::finding::Role;
+use crate::probe::facts::{ProbeFacts, ServerFacts};
+use crate::probe::finding::SignerRole;
 use crate::probe::validate::{self, Budget};
 use skr_loader::ask::{RrsetAnswer, ServerReply};
 
@@ -26,10 +26,10 @@ pub(super) struct ByRole {
 }
 
 impl ByRole {
-    pub(super) const fn get(&self, role: Role) -> Option<&Earliest> {
+    pub(super) const fn get(&self, role: SignerRole) -> Option<&Earliest> {
         match role {
-            Role::Ksk => self.ksk.as_ref(),
-            Role::Zsk => self.zsk.as_ref(),
+            SignerRole::Ksk => self.ksk.as_ref(),
+            SignerRole::Zsk => self.zsk.as_ref(),
         }
     }
 
@@ -37,10 +37,10 @@ impl ByRole {
         self.ksk.iter().chain(&self.zsk).min_by_key(|earliest| earliest.at)
     }
 
-    fn note(&mut self, role: Role, earliest: Earliest) {
+    fn note(&mut self, role: SignerRole, earliest: Earliest) {
         let slot = match role {
-            Role::Ksk => &mut self.ksk,
-            Role::Zsk => &mut self.zsk,
+            SignerRole::Ksk => &mut self.ksk,
+            SignerRole::Zsk => &mut self.zsk,
         };
         if slot.as_ref().is_none_or(|known| earliest.at < known.at) {
             *slot = Some(earliest);
@@ -88,7 +88,7 @@ impl ServerState {
 }
 
 /// The states of all servers, in the order of the facts.
-pub(super) fn states(facts: &Facts, now: Timestamp) -> Vec<ServerState> {
+pub(super) fn states(facts: &ProbeFacts, now: Timestamp) -> Vec<ServerState> {
     facts.servers.iter().map(|server| state(server, &facts.zone, now)).collect()
 }
 
@@ -154,13 +154,13 @@ fn set_state(answer: &RrsetAnswer, verified: &[(&Rrsig, &Dnskey)], now: Timestam
     }
 }
 
-fn role(rtype: Rtype, key: Option<&Dnskey>) -> Role {
+fn role(rtype: Rtype, key: Option<&Dnskey>) -> SignerRole {
     let is_ksk = rtype == Rtype::DNSKEY || key.is_some_and(Dnskey::is_ksk);
-    if is_ksk { Role::Ksk } else { Role::Zsk }
+    if is_ksk { SignerRole::Ksk } else { SignerRole::Zsk }
 }
 
 /// What ends first in the transferred zone by this role.
-pub(super) fn of_transfer(server: &ServerFacts, role: Role) -> Vec<Earliest> {
+pub(super) fn of_transfer(server: &ServerFacts, role: SignerRole) -> Vec<Earliest> {
     let keys = server.keys();
     let Some(Ok(transfer)) = &server.transfer else { return Vec::new() };
     let of_role = |tag: &u16, covered| self::role(covered, keys.of_tag(*tag)) == role;

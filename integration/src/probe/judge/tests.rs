@@ -108,8 +108,8 @@ fn ds_of(keys: &[&TestKey]) -> Vec<ParentFacts> {
     vec![ParentFacts { source: id(200), ds }]
 }
 
-fn facts(servers: Vec<ServerFacts>) -> Facts {
-    Facts {
+fn facts(servers: Vec<ServerFacts>) -> ProbeFacts {
+    ProbeFacts {
         zone: zone(),
         servers,
         left_out: 0,
@@ -122,7 +122,7 @@ fn facts(servers: Vec<ServerFacts>) -> Facts {
 }
 
 /// Two healthy servers.
-fn healthy() -> Facts {
+fn healthy() -> ProbeFacts {
     facts(vec![Site::default().serve(1), Site::default().serve(2)])
 }
 
@@ -141,7 +141,7 @@ fn unsigned(server: &mut ServerFacts, only: &[Rtype]) {
 }
 
 /// Findings as `ID severity last-octet-of-the-server`.
-fn told(facts: &Facts, expected: &Expectations) -> Vec<String> {
+fn told(facts: &ProbeFacts, expected: &Expectations) -> Vec<String> {
     let found = judge(facts, expected, now());
     let text = |finding: &ProbeFinding| {
         let server = finding.server.as_ref().map_or("-".to_owned(), |s| match s.address.ip() {
@@ -157,7 +157,7 @@ fn told(facts: &Facts, expected: &Expectations) -> Vec<String> {
 }
 
 #[track_caller]
-fn expect(what: &str, facts: &Facts, findings: &[&str]) {
+fn expect(what: &str, facts: &ProbeFacts, findings: &[&str]) {
     assert_eq!(told(facts, &Expectations::default()), findings, "{what}");
 }
 

@@ -9,7 +9,7 @@ use keystore::exchange::bind;
 use keystore::store::{self, AcceptedMark};
 
 use super::{Host, retain_zones};
-use crate::health::facts::{BundleFacts, BundleKey, Schedule, StoreFacts};
+use crate::health::facts::{BundleFacts, BundleKey, ScheduleFacts, StoreFacts};
 
 /// What was read of each zone.
 #[derive(Debug, Default)]
@@ -64,7 +64,7 @@ fn read(accepted: &Path, zone: &Name) -> StoreFacts {
         })
         .collect();
     bundles.sort_by_key(|bundle| bundle.inception);
-    StoreFacts { schedule: Some(Schedule { generation: current.generation, bundles }), error: None }
+    StoreFacts { schedule: Some(ScheduleFacts { generation: current.generation, bundles }), error: None }
 }
 
 /// A store that is gone was not always empty: the folder of all zones after a loader has run, or `current` beside generations.

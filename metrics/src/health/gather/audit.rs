@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use keystore::time::Timestamp;
 
-use crate::changed::{Mark, mark};
-use crate::health::facts::{AuditLog, Import};
+use crate::changed::{FileMark, mark};
+use crate::health::facts::{AuditLog, ImportFacts};
 
 /// Imports of a zone that are kept.
 const KEPT: usize = 20;
@@ -28,16 +28,16 @@ pub struct AuditReader {
 #[derive(Debug, Clone, Default)]
 pub struct Outcomes {
     /// How files and orders fared, by the zone as in metrics, oldest first.
-    pub imports: Vec<(String, Import)>,
+    pub imports: Vec<(String, ImportFacts)>,
     /// The latest time in the log.
     pub latest: Option<Timestamp>,
 }
 
 #[derive(Debug)]
-pub(super) struct Audit {
+pub(super) struct AuditGatherer {
     reader: AuditReader,
-    mark: Mark,
-    imports: HashMap<String, Arc<[Import]>>,
+    mark: FileMark,
+    imports: HashMap<String, Arc<[ImportFacts]>>,
     latest: Option<Timestamp>,
     log: AuditLog,
     /// What was checked last, when, and how long that took.
@@ -46,12 +46,12 @@ pub(super) struct Audit {
 
 #[derive(Debug)]
 struct Checked {
-    mark: Mark,
+    mark: FileMark,
     at: Instant,
     took: Duration,
 }
 
-impl Audit {
+impl AuditGatherer {
     pub fn new(reader: AuditReader) -> Self {
         Self {
             reader,
@@ -69,7 +69,7 @@ impl Audit {
             self.mark = mark;
             let Outcomes { imports, latest } = (self.reader.outcomes)(path);
             self.latest = latest;
-            let mut kept: HashMap<String, VecDeque<Import>> = HashMap::new();
+            let mut kept: HashMap<String, VecDeque<ImportFacts>> = HashMap::new();
             for (zone, import) in imports {
                 let kept = kept.entry(zone).or_default();
                 if kept.len() == KEPT {
@@ -91,7 +91,7 @@ impl Audit {
         }
     }
 
-    pub fn of(&self, zone: &str) -> Arc<[Import]> {
+    pub fn of(&self, zone: &str) -> Arc<[ImportFacts]> {
         self.imports.get(zone).cloned().unwrap_or_default()
     }
 

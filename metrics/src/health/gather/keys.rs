@@ -9,16 +9,16 @@ use keystore::keys::Dnskey;
 use keystore::keys::files::{Folder, KeyFileError};
 
 use super::{Host, HostZone, retain_zones};
-use crate::health::facts::{BundleKey, Key, KeyFacts};
+use crate::health::facts::{BundleKey, KeyFacts, KeySetFacts};
 
 /// The key folders, and what was read of each zone.
 #[derive(Debug, Default)]
-pub(super) struct KeyFiles {
+pub(super) struct KeyGatherer {
     folders: HashMap<PathBuf, Result<Folder, KeyFileError>>,
     zones: HashMap<Name, (u64, Arc<KeyFacts>)>,
 }
 
-impl KeyFiles {
+impl KeyGatherer {
     /// Begins a look: the names in each folder are read where they have changed.
     pub fn begin(&mut self, host: &Host) {
         let mut before = std::mem::take(&mut self.folders);
@@ -81,7 +81,11 @@ fn read(folder: &Folder, zone: &Name, is_served: bool, signs: bool) -> KeyFacts 
         damaged: found.skipped.iter().map(ToString::to_string).collect(),
         without_private: lone.map(|(path, key)| (path, bundle_key(&key))).collect(),
         unreadable,
-        keys: found.keys.iter().map(|key| Key { key: bundle_key(&key.dnskey), timing: key.timing }).collect(),
+        keys: found
+            .keys
+            .iter()
+            .map(|key| KeySetFacts { key: bundle_key(&key.dnskey), timing: key.timing })
+            .collect(),
         folder_error: None,
     }
 }

@@ -11,17 +11,17 @@ use keystore::store::{digest, zone_dir};
 use keystore::time::Timestamp;
 
 use super::{Host, retain_zones};
-use crate::health::facts::Request;
+use crate::health::facts::RequestFacts;
 
 type Mark = Option<(u64, i64, i64)>;
 
 /// What was read of each zone.
 #[derive(Debug, Default)]
-pub(super) struct Requests(HashMap<Name, (Mark, Arc<[Request]>)>);
+pub(super) struct Requests(HashMap<Name, (Mark, Arc<[RequestFacts]>)>);
 
 impl Requests {
     /// The open requests, oldest first, and why they cannot be read.
-    pub fn look(&mut self, host: &Host, zone: &Name) -> (Arc<[Request]>, Option<String>) {
+    pub fn look(&mut self, host: &Host, zone: &Name) -> (Arc<[RequestFacts]>, Option<String>) {
         let folder = zone_dir(&host.state_dir.join("outbox"), zone);
         let mark = folder.metadata().ok().map(|m| (m.ino(), m.mtime(), m.mtime_nsec()));
         if let Some((known, requests)) = self.0.get(zone)
@@ -31,7 +31,7 @@ impl Requests {
         }
         match read(&folder, host.period) {
             Ok(requests) => {
-                let requests: Arc<[Request]> = requests.into();
+                let requests: Arc<[RequestFacts]> = requests.into();
                 self.0.insert(zone.clone(), (mark, Arc::clone(&requests)));
                 (requests, None)
             }
@@ -50,12 +50,12 @@ impl Requests {
     }
 }
 
-fn read(folder: &Path, period: u32) -> Result<Vec<Request>, outbox::OutboxError> {
+fn read(folder: &Path, period: u32) -> Result<Vec<RequestFacts>, outbox::OutboxError> {
     let mut requests = Vec::new();
     for open in outbox::open_requests(folder, period)? {
         let octets = outbox::read_request(&open.path)
             .map_err(|source| outbox::OutboxError { path: open.path.clone(), source })?;
-        requests.push(Request {
+        requests.push(RequestFacts {
             sha256: digest(&octets),
             path: open.path,
             start: open.start,

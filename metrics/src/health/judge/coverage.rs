@@ -5,7 +5,7 @@ use keystore::exchange::Coverage;
 use keystore::time::Timestamp;
 
 use super::Findings;
-use crate::health::facts::{Import, ImportResult, StoreFacts, Thresholds, ZoneFacts};
+use crate::health::facts::{ImportFacts, ImportResult, StoreFacts, Thresholds, ZoneFacts};
 use crate::health::model::{Deadline, Event};
 use crate::health::words::{DAY, date_time, span};
 
@@ -14,13 +14,13 @@ const GAP_WARNING: u64 = 30 * DAY;
 const GAP_CRITICAL: u64 = 7 * DAY;
 
 /// The coverage of a zone, seen from one moment.
-pub(super) struct Seen {
+pub(super) struct CoverageView {
     /// `None` = nothing was ever accepted, or it cannot be read.
     pub coverage: Option<Coverage>,
     now: Timestamp,
 }
 
-impl Seen {
+impl CoverageView {
     pub fn of(store: &StoreFacts, now: Timestamp) -> Self {
         let times: Vec<_> = store
             .schedule
@@ -63,7 +63,7 @@ impl Seen {
     }
 }
 
-pub(super) fn judge(zone: &ZoneFacts, seen: &Seen, found: &mut Findings<'_>, now: Timestamp) {
+pub(super) fn judge(zone: &ZoneFacts, seen: &CoverageView, found: &mut Findings<'_>, now: Timestamp) {
     if let Some(error) = zone.store.error.as_ref().or(zone.report.store_error.as_ref()) {
         found.command = Some(format!("skr-loader list {}", found.zone));
         found.raise(ConditionId::SkrStoreDamaged, Severity::Critical, format!("{error}."));
@@ -117,7 +117,7 @@ fn gap(coverage: Coverage, by_policy: Severity, found: &mut Findings<'_>, now: T
 
 fn ends_soon(
     coverage: Coverage,
-    seen: &Seen,
+    seen: &CoverageView,
     thresholds: Thresholds,
     found: &mut Findings<'_>,
     now: Timestamp,
@@ -138,7 +138,7 @@ fn ends_soon(
     found.raise(ConditionId::CoverageEndsSoon, severity, what);
 }
 
-fn imports(zone: &ZoneFacts, seen: &Seen, found: &mut Findings<'_>) {
+fn imports(zone: &ZoneFacts, seen: &CoverageView, found: &mut Findings<'_>) {
     if let Some(last) = zone.imports.last().filter(|import| import.result == ImportResult::Rejected) {
         let file = last.file.as_deref().unwrap_or("a file");
         let plenty = seen.active().is_some() && seen.left() >= zone.thresholds.info;
@@ -156,7 +156,7 @@ fn imports(zone: &ZoneFacts, seen: &Seen, found: &mut Findings<'_>) {
         );
     }
     let generation = zone.store.schedule.as_ref().map(|schedule| schedule.generation);
-    let came = |import: &&Import| {
+    let came = |import: &&ImportFacts| {
         matches!(import.result, ImportResult::Accepted | ImportResult::RolledBack)
             && import.generation == generation
     };

@@ -5,9 +5,11 @@ use keystore::clock::RELEASED;
 use keystore::time::Timestamp;
 
 use super::Findings;
-use crate::health::facts::{Alarm, AuditLog, ComponentFacts, ComponentState, Disk, Facts, HostFacts};
+use crate::health::facts::{Alarm, AuditLog, ComponentFacts, ComponentState, Disk, HealthFacts, HostFacts};
 use crate::health::model::{ComponentHealth, ComponentRuns, Event, ZoneHealth};
-use crate::health::report::{CatalogReport, CertificateReport, Component, HEARTBEAT, InboxReport, Report};
+use crate::health::report::{
+    CatalogReport, CertificateReport, Component, ComponentReport, HEARTBEAT, InboxReport,
+};
 use crate::health::words::{DAY, date_time, distance, span};
 
 /// Seconds by which the clock may be before a time that is known to have passed.
@@ -22,10 +24,10 @@ const REPORTED: u64 = 2 * HEARTBEAT + 10;
 const CERTIFICATE_WARNING: u64 = 21 * DAY;
 const CERTIFICATE_CRITICAL: u64 = 3 * DAY;
 
-impl Facts {
+impl HealthFacts {
     /// The report of a component, where one was read.
     #[must_use]
-    pub fn component(&self, component: Component) -> Option<&Report> {
+    pub fn component(&self, component: Component) -> Option<&ComponentReport> {
         self.components.iter().find(|part| part.component == component).and_then(|part| match &part.state {
             ComponentState::Reported(report) => Some(&**report),
             ComponentState::Silent | ComponentState::Unreadable(_) | ComponentState::Ended(_) => None,
@@ -33,7 +35,7 @@ impl Facts {
     }
 }
 
-pub(super) fn judge(facts: &Facts, zones: &[ZoneHealth], found: &mut Findings<'_>, now: Timestamp) {
+pub(super) fn judge(facts: &HealthFacts, zones: &[ZoneHealth], found: &mut Findings<'_>, now: Timestamp) {
     let request_due = zones.iter().any(|zone| {
         zone.request.is_none() && zone.conditions.iter().any(|c| c.id == ConditionId::RequestOverdue)
     });
@@ -83,7 +85,7 @@ fn silent(component: Component, what: String, request_due: bool, found: &mut Fin
 }
 
 /// What is said of a report that is not of these seconds.
-fn old(report: &Report, now: Timestamp) -> String {
+fn old(report: &ComponentReport, now: Timestamp) -> String {
     let title = report.component.title();
     if report.written > now {
         return format!(
@@ -96,7 +98,7 @@ fn old(report: &Report, now: Timestamp) -> String {
 }
 
 /// What a component that runs says of the host.
-fn reported(report: &Report, found: &mut Findings<'_>, now: Timestamp) {
+fn reported(report: &ComponentReport, found: &mut Findings<'_>, now: Timestamp) {
     let component = report.component;
     if let Some(error) = &report.configuration_error {
         found.subject = Some(component.as_str().to_owned());

@@ -4,7 +4,7 @@ use crate::condition::{ConditionId, Severity};
 use keystore::time::Timestamp;
 
 use super::Findings;
-use super::coverage::Seen;
+use super::coverage::CoverageView;
 use crate::health::facts::ZoneFacts;
 use crate::health::model::{Deadline, Event};
 use crate::health::words::date_time;
@@ -12,7 +12,7 @@ use crate::health::words::date_time;
 /// Seconds after its time at which a request that is not there is overdue; a timer looks every minute.
 const GRACE: u64 = 3600;
 
-pub(super) fn judge(zone: &ZoneFacts, seen: &Seen, found: &mut Findings<'_>, now: Timestamp) {
+pub(super) fn judge(zone: &ZoneFacts, seen: &CoverageView, found: &mut Findings<'_>, now: Timestamp) {
     if let Some(error) = &zone.outbox_error {
         found.raise(
             ConditionId::RequestOverdue,
@@ -58,7 +58,7 @@ pub(super) fn judge(zone: &ZoneFacts, seen: &Seen, found: &mut Findings<'_>, now
     }
 }
 
-fn overdue(zone: &ZoneFacts, seen: &Seen, found: &mut Findings<'_>, now: Timestamp) {
+fn overdue(zone: &ZoneFacts, seen: &CoverageView, found: &mut Findings<'_>, now: Timestamp) {
     let timer = zone.report.timer.as_ref();
     let planned = seen.coverage.map(|coverage| coverage.end.minus(zone.thresholds.lead));
     let due = timer.and_then(|timer| timer.due).or(planned);

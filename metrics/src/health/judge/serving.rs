@@ -5,10 +5,10 @@ use keystore::config::Signing;
 use keystore::time::Timestamp;
 
 use super::Findings;
-use super::coverage::Seen;
+use super::coverage::CoverageView;
 use crate::health::facts::ZoneFacts;
 use crate::health::model::Event;
-use crate::health::report::{Delivery, Secondary, Served, SignerCondition, Work};
+use crate::health::report::{Delivery, SecondaryReport, ServedReport, SignerCondition, SignerWork};
 use crate::health::words::{DAY, date_time, span};
 
 /// Seconds for which a signer may use an older generation before it is critical.
@@ -24,7 +24,7 @@ const SWITCH: u64 = 3600;
 
 pub(super) fn judge(
     zone: &ZoneFacts,
-    seen: &Seen,
+    seen: &CoverageView,
     signer_runs: bool,
     found: &mut Findings<'_>,
     now: Timestamp,
@@ -48,7 +48,13 @@ pub(super) fn judge(
     }
 }
 
-fn here(zone: &ZoneFacts, served: &Served, seen: &Seen, found: &mut Findings<'_>, now: Timestamp) {
+fn here(
+    zone: &ZoneFacts,
+    served: &ServedReport,
+    seen: &CoverageView,
+    found: &mut Findings<'_>,
+    now: Timestamp,
+) {
     let cause = served.file_error.as_ref();
     if !served.loaded {
         let why = cause.cloned().or_else(|| work(served)).unwrap_or_else(|| "It was not read yet".to_owned());
@@ -88,7 +94,7 @@ fn here(zone: &ZoneFacts, served: &Served, seen: &Seen, found: &mut Findings<'_>
 }
 
 /// Whether a signature that is served ends sooner than it should: whoever signs the zone has not renewed it.
-fn signatures_end(served: &Served, found: &mut Findings<'_>, now: Timestamp) {
+fn signatures_end(served: &ServedReport, found: &mut Findings<'_>, now: Timestamp) {
     if let Some(end) = served.zsk_expires.filter(|_| served.loaded) {
         let left = end.since(now);
         let critical = DAY.min(served.refresh_seconds / 4);
@@ -107,13 +113,13 @@ fn signatures_end(served: &Served, found: &mut Findings<'_>, now: Timestamp) {
     }
 }
 
-impl Served {
+impl ServedReport {
     fn has(&self, id: ConditionId) -> bool {
         self.conditions.iter().any(|condition| condition.id == id)
     }
 }
 
-fn behind(secondary: &Secondary, served: &Served, found: &mut Findings<'_>, now: Timestamp) {
+fn behind(secondary: &SecondaryReport, served: &ServedReport, found: &mut Findings<'_>, now: Timestamp) {
     let Some(since) = secondary.behind_since else { return };
     let severity = match now.since(since) {
         age if age < TRANSFERRING => return,
@@ -130,14 +136,14 @@ fn behind(secondary: &Secondary, served: &Served, found: &mut Findings<'_>, now:
 }
 
 /// What is being done for a zone that is not served as it should be, a sentence without its full stop.
-fn work(served: &Served) -> Option<String> {
+fn work(served: &ServedReport) -> Option<String> {
     served.work.map(|work| match work {
-        Work::ReadingZoneFile => "The zone file is being read".to_owned(),
-        Work::Signing(percent) => format!("The zone is being signed, {percent} % done"),
+        SignerWork::ReadingZoneFile => "The zone file is being read".to_owned(),
+        SignerWork::Signing(percent) => format!("The zone is being signed, {percent} % done"),
     })
 }
 
-fn unproven(delivery: &Delivery, seen: &Seen, found: &mut Findings<'_>, now: Timestamp) {
+fn unproven(delivery: &Delivery, seen: &CoverageView, found: &mut Findings<'_>, now: Timestamp) {
     let age = found.age(ConditionId::DeliveryUnproven, Some(&delivery.target));
     let next = seen.coverage.and_then(|coverage| coverage.next);
     let ends = seen.active().map(|(_, until)| until);

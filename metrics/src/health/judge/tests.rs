@@ -9,12 +9,13 @@ use keystore::time::Timestamp;
 
 use super::judge;
 use crate::health::facts::{
-    Alarm, BundleFacts, BundleKey, ComponentFacts, ComponentState, Disk, Facts, Import, ImportResult, Key,
-    Request, Schedule, Thresholds, ZoneFacts,
+    Alarm, BundleFacts, BundleKey, ComponentFacts, ComponentState, Disk, HealthFacts, ImportFacts,
+    ImportResult, KeySetFacts, RequestFacts, ScheduleFacts, Thresholds, ZoneFacts,
 };
 use crate::health::model::{Health, Since};
 use crate::health::report::{
-    CertificateReport, Component, Delivery, EndpointReport, Report, Served, TimerLook, Work,
+    CertificateReport, Component, ComponentReport, Delivery, EndpointReport, ServedReport, SignerWork,
+    TimerLook,
 };
 use crate::health::words::DAY;
 
@@ -33,9 +34,10 @@ fn zone(bundles: &[(u64, u64)]) -> ZoneFacts {
     let mut zone = ZoneFacts::new(Name::parse("example.").expect("a name"), LIMITS);
     if !bundles.is_empty() {
         Arc::make_mut(&mut zone.store).schedule =
-            Some(Schedule { generation: 1, bundles: bundles.iter().map(bundle).collect() });
+            Some(ScheduleFacts { generation: 1, bundles: bundles.iter().map(bundle).collect() });
     }
-    Arc::make_mut(&mut zone.keys).keys = vec![Key { key: ZSK, timing: keystore::keys::Timing::default() }];
+    Arc::make_mut(&mut zone.keys).keys =
+        vec![KeySetFacts { key: ZSK, timing: keystore::keys::Timing::default() }];
     zone
 }
 
@@ -44,10 +46,10 @@ fn look(zone: ZoneFacts, now: Timestamp) -> Health {
 }
 
 fn look_after(zone: ZoneFacts, before: &Since, now: Timestamp) -> Health {
-    let report = Report::new(Component::Signer, at(0), now);
+    let report = ComponentReport::new(Component::Signer, at(0), now);
     let state = ComponentState::Reported(Box::new(report));
     let components = vec![ComponentFacts { component: Component::Signer, expected: true, state }];
-    judge(&Facts { components, zones: vec![zone], ..Facts::default() }, before, now)
+    judge(&HealthFacts { components, zones: vec![zone], ..HealthFacts::default() }, before, now)
 }
 
 fn found(health: &Health) -> Vec<(ConditionId, Severity)> {
@@ -95,7 +97,7 @@ fn hole_is_told_before_it_comes_and_in_it() {
 
 #[test]
 fn rejected_drop_goes_with_a_later_one_and_is_less_urgent_with_much_coverage() {
-    let import = |days, result| Import {
+    let import = |days, result| ImportFacts {
         time: at(days),
         result,
         file: Some("a.skr".to_owned()),
@@ -130,7 +132,7 @@ fn rejected_drop_goes_with_a_later_one_and_is_less_urgent_with_much_coverage() {
 
 #[test]
 fn request_is_as_urgent_as_the_coverage_and_one_that_is_due_is_overdue_after_an_hour() {
-    let request = Request {
+    let request = RequestFacts {
         path: PathBuf::from("x.ksr"),
         start: at(0),
         end: at(200),
@@ -196,7 +198,7 @@ fn zsk_without_private_part_is_urgent_by_when_it_has_to_sign() {
     assert_eq!(found(&look(empty.clone(), at(1))), []);
     empty.is_served = true;
     empty.report.served =
-        Some(Served { loaded: true, validly_signed: true, generation: 1, ..Served::default() });
+        Some(ServedReport { loaded: true, validly_signed: true, generation: 1, ..ServedReport::default() });
     assert_eq!(found(&look(empty, at(1))), [(ConditionId::KeyZskMissing, Severity::Critical)]);
 }
 
@@ -212,13 +214,13 @@ fn signature_is_late_below_three_quarters_of_refresh() {
     ] {
         let mut zone = zone(&[(0, 200)]);
         zone.is_served = true;
-        zone.report.served = Some(Served {
+        zone.report.served = Some(ServedReport {
             loaded: true,
             validly_signed: true,
             generation: 1,
             zsk_expires: Some(now.plus(left)),
             refresh_seconds: 5 * DAY,
-            ..Served::default()
+            ..ServedReport::default()
         });
         assert_eq!(
             found(&look(zone, now)).first().map(|(_, severity)| *severity),
@@ -259,13 +261,13 @@ fn component_is_told_as_running_silent_or_stopped() {
     let now = at(1);
     let facts = |state, expected| {
         let components = vec![ComponentFacts { component: Component::SkrLoader, expected, state }];
-        judge(&Facts { components, ..Facts::default() }, &Since::default(), now)
+        judge(&HealthFacts { components, ..HealthFacts::default() }, &Since::default(), now)
     };
     let ids = |health: &Health| health.conditions.iter().map(|c| c.id).collect::<Vec<_>>();
     let reported = |written| {
-        ComponentState::Reported(Box::new(Report {
+        ComponentState::Reported(Box::new(ComponentReport {
             written,
-            ..Report::new(Component::SkrLoader, at(0), now)
+            ..ComponentReport::new(Component::SkrLoader, at(0), now)
         }))
     };
     assert_eq!(ids(&facts(reported(now), true)), []);
@@ -273,7 +275,7 @@ fn component_is_told_as_running_silent_or_stopped() {
     assert_eq!(ids(&facts(reported(now.plus(3600)), true)), [ConditionId::LoaderNotRunning]);
     assert_eq!(ids(&facts(ComponentState::Silent, true)), [ConditionId::LoaderNotRunning]);
     assert_eq!(ids(&facts(ComponentState::Silent, false)), []);
-    let ended = || ComponentState::Ended(Box::new(Report::new(Component::SkrLoader, at(0), now)));
+    let ended = || ComponentState::Ended(Box::new(ComponentReport::new(Component::SkrLoader, at(0), now)));
     assert_eq!(ids(&facts(ended(), true)), [ConditionId::LoaderNotRunning]);
     assert_eq!(ids(&facts(ended(), false)), []);
     let unreadable = facts(ComponentState::Unreadable("x: no".to_owned()), true);
@@ -287,7 +289,7 @@ fn disk_is_full_by_octets_and_files_and_stays_so_until_there_is_a_fifth_more() {
     let disk =
         |free, size, free_files, files| Disk { folder: PathBuf::from("/s"), free, size, free_files, files };
     let severity = |disk: Disk, before: &Since| {
-        let mut facts = Facts::default();
+        let mut facts = HealthFacts::default();
         facts.host.disks = vec![disk];
         judge(&facts, before, at(1)).conditions.first().map(|condition| condition.severity)
     };
@@ -303,7 +305,7 @@ fn disk_is_full_by_octets_and_files_and_stays_so_until_there_is_a_fifth_more() {
     ] {
         assert_eq!(severity(disk.clone(), &never), want, "{disk:?}");
     }
-    let mut facts = Facts::default();
+    let mut facts = HealthFacts::default();
     facts.host.disks = vec![disk(255 * MIB, 2 << 30, 0, 0)];
     let before = judge(&facts, &never, at(0)).since();
     assert_eq!(severity(disk(260 * MIB, 2 << 30, 0, 0), &before), Some(Severity::Warning));
@@ -318,7 +320,7 @@ fn clock_of_1970_and_a_clock_behind_the_files_are_wrong() {
         (at(1), Some(at(1).plus(120)), false),
         (at(1), Some(at(1).plus(121)), true),
     ] {
-        let mut facts = Facts { zones: vec![zone(&[(0, 100)])], ..Facts::default() };
+        let mut facts = HealthFacts { zones: vec![zone(&[(0, 100)])], ..HealthFacts::default() };
         facts.host.latest_known = latest;
         let health = judge(&facts, &Since::default(), now);
         assert_eq!(health.conditions.iter().any(|c| c.id == ConditionId::ClockWrong), wrong, "{now}");
@@ -338,7 +340,7 @@ fn zones_stand_with_the_worst_first() {
         named("c.", &[(0, 5)]),
         named("d.", &[(0, 200)]),
     ];
-    let health = judge(&Facts { zones, ..Facts::default() }, &Since::default(), at(10));
+    let health = judge(&HealthFacts { zones, ..HealthFacts::default() }, &Since::default(), at(10));
     let order: Vec<&str> = health.zones.iter().map(|zone| zone.zone.as_str()).collect();
     assert_eq!(order, ["c.", "b.", "d.", "a."]);
     assert_eq!((health.totals.critical, health.totals.warning, health.totals.ok), (1, 1, 2));
@@ -356,11 +358,11 @@ fn files_of_transfers_that_cannot_be_read_are_conditions_of_their_own() {
         ),
     ] {
         let now = at(0);
-        let mut report = Report::new(Component::SkrLoader, now, now);
+        let mut report = ComponentReport::new(Component::SkrLoader, now, now);
         report.queries = Some(queries);
         let state = ComponentState::Reported(Box::new(report));
         let components = vec![ComponentFacts { component: Component::SkrLoader, expected: true, state }];
-        let health = judge(&Facts { components, ..Facts::default() }, &Since::default(), now);
+        let health = judge(&HealthFacts { components, ..HealthFacts::default() }, &Since::default(), now);
         let found: Vec<_> =
             health.conditions.iter().map(|c| (c.id, c.severity, c.subject.as_deref())).collect();
         assert_eq!(found, [(ConditionId::ConfigRejected, Severity::Warning, Some(subject))]);
@@ -374,12 +376,12 @@ fn certificate_is_urgent_by_its_life_and_by_the_days_that_are_left() {
         let not_after = if left < 0 { now.minus(left.unsigned_abs()) } else { now.plus(left.unsigned_abs()) };
         let certificate =
             CertificateReport { file: "/c".to_owned(), not_before: not_after.minus(life), not_after };
-        let mut report = Report::new(Component::SkrLoader, now, now);
+        let mut report = ComponentReport::new(Component::SkrLoader, now, now);
         report.endpoint =
             Some(EndpointReport { certificate: Some(certificate), ..EndpointReport::default() });
         let state = ComponentState::Reported(Box::new(report));
         let components = vec![ComponentFacts { component: Component::SkrLoader, expected: true, state }];
-        let health = judge(&Facts { components, ..Facts::default() }, &Since::default(), now);
+        let health = judge(&HealthFacts { components, ..HealthFacts::default() }, &Since::default(), now);
         health.conditions.first().map(|c| (c.id == ConditionId::CertificateEndsSoon).then_some(c.severity))
     };
     let day = i64::try_from(DAY).expect("small");
@@ -404,7 +406,7 @@ fn certificate_is_urgent_by_its_life_and_by_the_days_that_are_left() {
 #[test]
 fn alarm_is_untested_after_its_time_and_a_warning_after_twice_that() {
     let severity = |tested: Option<u64>| {
-        let mut facts = Facts::default();
+        let mut facts = HealthFacts::default();
         let tested = tested.map(|ago| at(0).minus(ago));
         facts.host.alarm = Some(Alarm { interval: 30 * DAY, tested });
         judge(&facts, &Since::default(), at(0)).conditions.first().map(|c| (c.id, c.severity))
@@ -424,20 +426,28 @@ fn alarm_is_untested_after_its_time_and_a_warning_after_twice_that() {
 
 #[test]
 fn kind_116_a_zone_that_is_read_or_signed_is_named_so() {
-    let served = |loaded, work| Served { loaded, generation: 1, work, ..Served::default() };
-    let unsigned = |work| Served { why_not: Some("no SKR is in use".to_owned()), ..served(true, work) };
+    let served = |loaded, work| ServedReport { loaded, generation: 1, work, ..ServedReport::default() };
+    let unsigned = |work| ServedReport { why_not: Some("no SKR is in use".to_owned()), ..served(true, work) };
     for (said, id, text) in [
         (served(false, None), ConditionId::ZoneNotLoaded, "It was not read yet."),
         (
-            served(false, Some(Work::ReadingZoneFile)),
+            served(false, Some(SignerWork::ReadingZoneFile)),
             ConditionId::ZoneNotLoaded,
             "The zone file is being read.",
         ),
         (unsigned(None), ConditionId::ZoneUnsigned, "no SKR is in use."),
-        (unsigned(Some(Work::ReadingZoneFile)), ConditionId::ZoneUnsigned, "The zone file is being read."),
-        (unsigned(Some(Work::Signing(0))), ConditionId::ZoneUnsigned, "The zone is being signed, 0 % done."),
         (
-            unsigned(Some(Work::Signing(40))),
+            unsigned(Some(SignerWork::ReadingZoneFile)),
+            ConditionId::ZoneUnsigned,
+            "The zone file is being read.",
+        ),
+        (
+            unsigned(Some(SignerWork::Signing(0))),
+            ConditionId::ZoneUnsigned,
+            "The zone is being signed, 0 % done.",
+        ),
+        (
+            unsigned(Some(SignerWork::Signing(40))),
             ConditionId::ZoneUnsigned,
             "The zone is being signed, 40 % done.",
         ),

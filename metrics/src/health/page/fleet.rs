@@ -18,7 +18,7 @@ const ENDS: usize = 12;
 
 /// What a visitor asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Query {
+pub struct FleetQuery {
     /// Part of a zone name.
     pub name: String,
     /// Only zones with this condition.
@@ -26,14 +26,14 @@ pub struct Query {
     /// Only zones of this severity.
     pub severity: Option<Severity>,
     /// The order of the rows.
-    pub order: Order,
+    pub order: RowOrder,
     /// The page, from 1.
     pub page: usize,
 }
 
 /// The order of the rows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Order {
+pub enum RowOrder {
     /// The most urgent first.
     #[default]
     Worst,
@@ -43,7 +43,7 @@ pub enum Order {
     Name,
 }
 
-impl Order {
+impl RowOrder {
     /// All, with the words of the form.
     pub const ALL: [(Self, &'static str, &'static str); 3] = [
         (Self::Worst, "worst", "worst first"),
@@ -56,7 +56,7 @@ impl Order {
     }
 }
 
-impl Query {
+impl FleetQuery {
     /// True when nothing is asked for but the worst zones.
     fn is_plain(&self) -> bool {
         *self == Self { page: self.page, ..Self::default() }
@@ -88,7 +88,7 @@ impl Query {
 
 /// The page of the fleet.
 #[must_use]
-pub fn fleet(health: &Health, query: &Query) -> String {
+pub fn fleet(health: &Health, query: &FleetQuery) -> String {
     let totals = health.totals;
     let state = state(health);
     let mut rows: Vec<&ZoneHealth> = health.zones.iter().filter(|zone| query.wants(zone)).collect();
@@ -97,9 +97,9 @@ pub fn fleet(health: &Health, query: &Query) -> String {
     }
     match query.order {
         // The order that they have.
-        Order::Worst => {}
-        Order::End => rows.sort_by_key(|zone| zone.end_for_order()),
-        Order::Name => rows.sort_by(|a, b| a.zone.cmp(&b.zone)),
+        RowOrder::Worst => {}
+        RowOrder::End => rows.sort_by_key(|zone| zone.end_for_order()),
+        RowOrder::Name => rows.sort_by(|a, b| a.zone.cmp(&b.zone)),
     }
     let pages = rows.len().div_ceil(ROWS).max(1);
     let here = query.page.clamp(1, pages);
@@ -160,14 +160,14 @@ const fn meaning(severity: Severity) -> &'static str {
     }
 }
 
-fn heading(health: &Health, query: &Query) -> &'static str {
+fn heading(health: &Health, query: &FleetQuery) -> &'static str {
     match (query.is_plain(), health.totals.ok == health.totals.zones) {
         (true, false) if health.totals.zones > ROWS => "Zones that need somebody",
         _ => "Zones",
     }
 }
 
-fn form(health: &Health, query: &Query) -> Markup {
+fn form(health: &Health, query: &FleetQuery) -> Markup {
     let mut counts: BTreeMap<ConditionId, usize> = BTreeMap::new();
     for zone in &health.zones {
         let ids: BTreeSet<ConditionId> = zone.conditions.iter().map(|condition| condition.id).collect();
@@ -190,7 +190,7 @@ fn form(health: &Health, query: &Query) -> Markup {
             div {
                 label for="o" { "Order" }
                 select #o name="order" {
-                    @for (order, value, text) in Order::ALL { option value=(value) selected[query.order == order] { (text) } }
+                    @for (order, value, text) in RowOrder::ALL { option value=(value) selected[query.order == order] { (text) } }
                 }
             }
             div { button { "Show" } }
@@ -242,7 +242,7 @@ fn bar(zone: &ZoneHealth) -> Markup {
     }
 }
 
-fn pager(query: &Query, here: usize, pages: usize) -> Markup {
+fn pager(query: &FleetQuery, here: usize, pages: usize) -> Markup {
     html! {
         nav.pager aria-label="Pages of zones" {
             @if here > 1 { a.alone href=(query.link(here - 1)) rel="prev" { "Previous" } }

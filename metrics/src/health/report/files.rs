@@ -7,7 +7,7 @@ use std::sync::Arc;
 use keystore::durable;
 use keystore::open::{self, Links, OpenError};
 
-use super::{Component, FOLDER, HEARTBEAT, Report, VERSION, ZoneReports};
+use super::{Component, ComponentReport, FOLDER, HEARTBEAT, VERSION, ZoneReports};
 
 /// Largest file that is read, in octets.
 const MAX_OCTETS: u64 = 64 << 20;
@@ -27,7 +27,7 @@ fn zones_path(state_dir: &Path, component: Component) -> PathBuf {
 pub struct Writer {
     state_dir: PathBuf,
     component: Component,
-    report: Option<Report>,
+    report: Option<ComponentReport>,
     zones: Option<Arc<ZoneReports>>,
     news: u64,
 }
@@ -42,14 +42,14 @@ impl Writer {
     /// True when this says something else than what was written last of what somebody may have to act on. Serials, times that were moved on
     /// and the work under way are nothing of the kind: with many zones some of them change all the time.
     #[must_use]
-    pub fn is_news(&self, report: &Report, zones: &Arc<ZoneReports>) -> bool {
+    pub fn is_news(&self, report: &ComponentReport, zones: &Arc<ZoneReports>) -> bool {
         !self.report.as_ref().is_some_and(|before| before.says_the_same(&self.counted(report)))
             || self.zones_are_news(zones)
     }
 
     /// The report with the news so far.
-    fn counted(&self, report: &Report) -> Report {
-        Report { news: self.news, ..report.clone() }
+    fn counted(&self, report: &ComponentReport) -> ComponentReport {
+        ComponentReport { news: self.news, ..report.clone() }
     }
 
     fn zones_are_news(&self, zones: &Arc<ZoneReports>) -> bool {
@@ -63,7 +63,7 @@ impl Writer {
     }
 
     /// Writes what is new. An error is one of the file system; the next call tries again.
-    pub fn write(&mut self, report: &Report, zones: &Arc<ZoneReports>) -> std::io::Result<()> {
+    pub fn write(&mut self, report: &ComponentReport, zones: &Arc<ZoneReports>) -> std::io::Result<()> {
         let folder = self.state_dir.join(FOLDER);
         if !folder.is_dir() {
             durable::create_dir_durable(&folder, 0o755)?;
@@ -80,7 +80,7 @@ impl Writer {
             self.news += u64::from(news);
         }
         let report = &self.counted(report);
-        let is_due = |before: &Report| {
+        let is_due = |before: &ComponentReport| {
             report.written.since(before.written) >= HEARTBEAT
                 || report.written < before.written
                 || !before.says_the_same(report)
@@ -105,26 +105,26 @@ impl Drop for Writer {
 
 /// The files of a component as they were found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Found {
+pub enum FoundReport {
     /// There is none: the component does not run, or never did.
     Nothing,
     /// It cannot be read, and why.
     Unreadable(String),
-    /// What it says. Whether that is fresh is [`Report::is_fresh`].
-    Read(Box<Report>, ZoneReports),
+    /// What it says. Whether that is fresh is [`ComponentReport::is_fresh`].
+    Read(Box<ComponentReport>, ZoneReports),
 }
 
 /// Reads the files of a component.
 #[must_use]
-pub fn read(state_dir: &Path, component: Component) -> Found {
+pub fn read(state_dir: &Path, component: Component) -> FoundReport {
     let report = match read_report(state_dir, component) {
         Ok(Some(report)) => report,
-        Ok(None) => return Found::Nothing,
-        Err(error) => return Found::Unreadable(error.to_string()),
+        Ok(None) => return FoundReport::Nothing,
+        Err(error) => return FoundReport::Unreadable(error.to_string()),
     };
     match read_json(&zones_path(state_dir, component)) {
-        Ok(zones) => Found::Read(Box::new(report), zones.unwrap_or_default()),
-        Err(error) => Found::Unreadable(error.to_string()),
+        Ok(zones) => FoundReport::Read(Box::new(report), zones.unwrap_or_default()),
+        Err(error) => FoundReport::Unreadable(error.to_string()),
     }
 }
 
@@ -132,7 +132,7 @@ pub fn read(state_dir: &Path, component: Component) -> Found {
 pub(in crate::health) fn read_report(
     state_dir: &Path,
     component: Component,
-) -> Result<Option<Report>, ReadError> {
+) -> Result<Option<ComponentReport>, ReadError> {
     let path = path(state_dir, component);
     let Some(report) = read_json::<serde_json::Value>(&path)? else { return Ok(None) };
     // First of all: nothing else of another form is known.
@@ -141,7 +141,7 @@ pub(in crate::health) fn read_report(
         serde_json::Value::Null => return Err(ReadError::NoVersion { path }),
         version => return Err(ReadError::OtherVersion { path, version: version.to_string() }),
     }
-    let report: Report =
+    let report: ComponentReport =
         serde_json::from_value(report).map_err(|source| ReadError::Json { path: path.clone(), source })?;
     if report.component != component {
         return Err(ReadError::OtherComponent { path, component: report.component.as_str() });
@@ -185,7 +185,7 @@ mod tests {
     use keystore::time::Timestamp;
 
     use super::*;
-    use crate::health::report::{Served, TimerLook, Work, ZoneReport};
+    use crate::health::report::{ServedReport, SignerWork, TimerLook, ZoneReport};
 
     fn at(secs: u64) -> Timestamp {
         Timestamp::from_secs(1_800_000_000 + secs)
@@ -198,41 +198,52 @@ mod tests {
         zones.insert(
             "example.".to_owned(),
             ZoneReport {
-                served: Some(Served { loaded: true, zsk_expires: Some(at(9)), ..Served::default() }),
+                served: Some(ServedReport {
+                    loaded: true,
+                    zsk_expires: Some(at(9)),
+                    ..ServedReport::default()
+                }),
                 ..ZoneReport::default()
             },
         );
         let zones = Arc::new(zones);
         let mut writer = Writer::new(dir.path(), Component::Signer);
-        assert_eq!(read(dir.path(), Component::Signer), Found::Nothing);
-        let report = Report::new(Component::Signer, at(0), at(1));
+        assert_eq!(read(dir.path(), Component::Signer), FoundReport::Nothing);
+        let report = ComponentReport::new(Component::Signer, at(0), at(1));
         writer.write(&report, &zones).expect("written");
-        let Found::Read(read_back, zones_back) = read(dir.path(), Component::Signer) else {
+        let FoundReport::Read(read_back, zones_back) = read(dir.path(), Component::Signer) else {
             panic!("not read")
         };
-        assert!(read_back.says_the_same(&Report { news: 1, ..report.clone() }), "{read_back:?}");
+        assert!(read_back.says_the_same(&ComponentReport { news: 1, ..report.clone() }), "{read_back:?}");
         assert_eq!((read_back.written, &zones_back), (report.written, &*zones));
         // The same again is written after the heartbeat only.
         for (written, wanted) in [(at(2), at(1)), (at(1).plus(HEARTBEAT), at(1).plus(HEARTBEAT))] {
-            writer.write(&Report { written, ..report.clone() }, &zones).expect("written");
-            let Found::Read(read_back, _) = read(dir.path(), Component::Signer) else { panic!("not read") };
+            writer.write(&ComponentReport { written, ..report.clone() }, &zones).expect("written");
+            let FoundReport::Read(read_back, _) = read(dir.path(), Component::Signer) else {
+                panic!("not read")
+            };
             assert_eq!(read_back.written, wanted);
         }
         drop(writer);
-        assert_eq!(read(dir.path(), Component::Signer), Found::Nothing);
+        assert_eq!(read(dir.path(), Component::Signer), FoundReport::Nothing);
     }
 
     #[test]
     fn kind_111_what_changes_all_the_time_is_no_news_and_what_somebody_may_act_on_is() {
-        let served =
-            Served { loaded: true, validly_signed: true, generation: 1, serial: 7, ..Served::default() };
+        let served = ServedReport {
+            loaded: true,
+            validly_signed: true,
+            generation: 1,
+            serial: 7,
+            ..ServedReport::default()
+        };
         let timer = Some(TimerLook::default());
         let zone = ZoneReport { served: Some(served.clone()), timer, ..ZoneReport::default() };
         let cases: [(&str, ZoneReport, bool); 8] = [
             ("nothing", zone.clone(), false),
             ("serial", with(&zone, |served| served.serial = 8), false),
             ("signatures", with(&zone, |served| served.zsk_expires = Some(at(9))), false),
-            ("work", with(&zone, |served| served.work = Some(Work::Signing(40))), false),
+            ("work", with(&zone, |served| served.work = Some(SignerWork::Signing(40))), false),
             ("unsigned", with(&zone, |served| served.validly_signed = false), true),
             ("a generation", with(&zone, |served| served.generation = 2), true),
             ("no signer", ZoneReport { served: None, ..zone.clone() }, true),
@@ -248,16 +259,20 @@ mod tests {
         for (what, now, is_news) in cases {
             let dir = tempfile::tempdir().expect("a folder");
             let mut writer = Writer::new(dir.path(), Component::Signer);
-            let report = Report::new(Component::Signer, at(0), at(1));
+            let report = ComponentReport::new(Component::Signer, at(0), at(1));
             let zones =
                 |zone: &ZoneReport| Arc::new(ZoneReports::from([("example.".to_owned(), zone.clone())]));
             assert!(writer.is_news(&report, &zones(&zone)), "{what}: the first");
             writer.write(&report, &zones(&zone)).expect("written");
-            assert_eq!(writer.is_news(&Report { written: at(2), ..report }, &zones(&now)), is_news, "{what}");
+            assert_eq!(
+                writer.is_news(&ComponentReport { written: at(2), ..report }, &zones(&now)),
+                is_news,
+                "{what}"
+            );
         }
     }
 
-    fn with(zone: &ZoneReport, change: impl FnOnce(&mut Served)) -> ZoneReport {
+    fn with(zone: &ZoneReport, change: impl FnOnce(&mut ServedReport)) -> ZoneReport {
         let mut zone = zone.clone();
         zone.served.as_mut().map(change);
         zone
@@ -289,10 +304,12 @@ mod tests {
         for (what, says, harm) in harms {
             let dir = tempfile::tempdir().expect("a folder");
             let mut writer = Writer::new(dir.path(), Component::Signer);
-            writer.write(&Report::new(Component::Signer, at(0), at(1)), &Arc::default()).expect("written");
+            writer
+                .write(&ComponentReport::new(Component::Signer, at(0), at(1)), &Arc::default())
+                .expect("written");
             harm(&path(dir.path(), Component::Signer));
             let found = read(dir.path(), Component::Signer);
-            let Found::Unreadable(said) = found else { panic!("{what}: {found:?}") };
+            let FoundReport::Unreadable(said) = found else { panic!("{what}: {found:?}") };
             assert!(said.contains(says), "{what}: {said}");
         }
     }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::changed::{Mark, mark};
+use crate::changed::{FileMark, mark};
 use crate::health::alive;
-use crate::health::report::{self, Component, Report};
+use crate::health::report::{self, Component, ComponentReport};
 
 /// What was last seen of the components of other processes.
 #[derive(Debug, Default)]
@@ -13,16 +13,16 @@ pub(super) struct Others(BTreeMap<Component, Seen>);
 
 #[derive(Debug, Clone)]
 struct Seen {
-    mark: Mark,
+    mark: FileMark,
     /// `None` = there is none, or it cannot be read.
-    report: Option<Report>,
+    report: Option<ComponentReport>,
     lives: bool,
 }
 
 impl Seen {
     /// True when this is what was seen before, or differs in nothing but the time of writing.
     fn is_alike(&self, before: &Self) -> bool {
-        let same = |(a, b): (&Report, &Report)| a.says_the_same(b);
+        let same = |(a, b): (&ComponentReport, &ComponentReport)| a.says_the_same(b);
         self.lives == before.lives
             && (self.mark == before.mark
                 || self.report.as_ref().zip(before.report.as_ref()).is_some_and(same))
@@ -60,23 +60,23 @@ mod tests {
     use keystore::time::Timestamp;
 
     use super::*;
-    use crate::health::report::{HEARTBEAT, Served, Writer, ZoneReport, ZoneReports};
+    use crate::health::report::{HEARTBEAT, ServedReport, Writer, ZoneReport, ZoneReports};
 
     #[test]
     fn another_process_is_news_when_it_begins_reports_a_condition_or_ends_and_not_at_its_heartbeat() {
         let dir = tempfile::tempdir().expect("a folder");
         let at = |seconds: u64| Timestamp::from_secs(1_800_000_000 + seconds);
         let zones = |serial: u32, loaded: bool| {
-            let served = Some(Served { serial, loaded, ..Served::default() });
+            let served = Some(ServedReport { serial, loaded, ..ServedReport::default() });
             let zone = ZoneReport { served, ..ZoneReport::default() };
             Arc::new(ZoneReports::from([("example.".to_owned(), zone)]))
         };
-        let report = |seconds: u64| Report::new(Component::Signer, at(0), at(seconds));
+        let report = |seconds: u64| ComponentReport::new(Component::Signer, at(0), at(seconds));
         let mut others = Others::default();
         let mut look = || others.report_anew(dir.path(), |component| component == Component::Probe);
         assert!(!look(), "the first");
         let mut writer = Writer::new(dir.path(), Component::Signer);
-        let mut write = |report: Report, zones| writer.write(&report, &zones).expect("written");
+        let mut write = |report: ComponentReport, zones| writer.write(&report, &zones).expect("written");
         write(report(1), zones(1, true));
         assert!(look(), "it begins");
         assert!(!look(), "nothing");
@@ -87,7 +87,7 @@ mod tests {
         write(report(3 + HEARTBEAT), zones(2, false));
         assert!(look(), "a condition of a zone");
         let error = Some("line 3".to_owned());
-        write(Report { configuration_error: error, ..report(4 + HEARTBEAT) }, zones(2, false));
+        write(ComponentReport { configuration_error: error, ..report(4 + HEARTBEAT) }, zones(2, false));
         assert!(look(), "a condition of the host");
         drop(writer);
         assert!(look(), "it ends");
