@@ -12,7 +12,7 @@ use keystore::time::Timestamp;
 use signer_plugin::answer::{AnswerKind, AnswerOutcome, Arrival, Context, StreamFacts, Transport, answer};
 use signer_plugin::fuzzing;
 use signer_plugin::protocol::QuerySettings;
-use signer_plugin::reply::Reply;
+use signer_plugin::reply::MessageParts;
 use signer_plugin::signing::{self, Denial, Nsec3, SignedZone, SigningPolicy, SigningTimes, ZoneKey};
 
 /// The time at which everything is asked.
@@ -131,7 +131,7 @@ fn check_answer(query: &[u8], arrival: &Arrival<'_>, out: &[u8]) {
     assert!(out.len() <= usize::from(limit), "{} octets", out.len());
     assert_eq!(out[..2], query[..2], "the ID");
     assert_eq!(out[2] & 0xf8, query[2] & 0x78 | 0x80, "QR and opcode");
-    let reply = Reply::read(out).expect("our reader reads our answer");
+    let reply = MessageParts::read(out).expect("our reader reads our answer");
     let message = DomainMessage::from_octets(out).expect("a header");
     for section in [message.answer(), message.authority()] {
         let section = section.expect("domain reads our answer");

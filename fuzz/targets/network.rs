@@ -16,7 +16,7 @@ use offline_ksk_integration::http_client;
 use offline_ksk_integration::probe::transfer::Reading;
 use signer_plugin::answer::Transport;
 use signer_plugin::fuzzing::TransferSite;
-use signer_plugin::reply::Reply;
+use signer_plugin::reply::MessageParts;
 use signer_plugin::signing::{Denial, Nsec3};
 use skr_loader::control::{ControlAnswer, ControlRequest};
 use skr_loader::fuzzing as ask;
@@ -128,7 +128,7 @@ pub fn transfer_query(data: &[u8]) -> bool {
     let mut is_whole = false;
     for octets in &messages {
         assert_eq!((&octets[..2], octets[2] & 0x80), (&query[..2], 0x80), "ID and QR");
-        Reply::read(octets).expect("our reader reads our message");
+        MessageParts::read(octets).expect("our reader reads our message");
         let message = Message::from_octets(octets.clone()).expect("a header");
         let is_axfr = question(query).is_some_and(|(_, rtype)| rtype == Rtype::AXFR);
         if is_axfr && message.header().rcode() == domain::base::iana::Rcode::NOERROR {

@@ -18,9 +18,9 @@ use crate::runtime;
 use crate::signing::SignedZone;
 pub use crate::state::fuzzing::{Sections, open, read_content, read_state, seal, stored, stored_content};
 pub use crate::transfer::fuzzing::TransferSite;
-use crate::update::{Served, UpdateMessage, evaluate};
+use crate::update::{ServedApex, UpdateMessage, evaluate};
 use crate::zone::{Zone, ZoneBuilder};
-use crate::zonefile::{self, Record, ZoneFileError, ZoneFiles};
+use crate::zonefile::{self, Record, SourceFiles, ZoneFileError};
 
 /// Reads the text of a zone file as [`Zone::load`] does. One with more records than `most` is refused as too large.
 pub fn read_zone(text: &[u8], origin: &Name, most: usize) -> Result<Zone, ZoneFileError> {
@@ -35,9 +35,9 @@ pub fn read_records(
     origin: &Name,
     most: usize,
     sink: &mut dyn FnMut(Record<'_>) -> Result<(), RecordProblem>,
-) -> Result<ZoneFiles, ZoneFileError> {
+) -> Result<SourceFiles, ZoneFileError> {
     let path = PathBuf::from("fuzz.zone");
-    let mut files = ZoneFiles { paths: vec![path.clone()] };
+    let mut files = SourceFiles { paths: vec![path.clone()] };
     let mut records = 0;
     zonefile::read_text(text, path, origin, &mut files, &mut |record| {
         records += 1;
@@ -87,7 +87,7 @@ pub fn update(zone: &Zone, message: &[u8]) -> Option<Zone> {
         UpdateMessage::read(message, HEADER + question.octets.len(), head.answer_and_authority()).ok()?;
     let names = UpdateNames::Zone;
     let rule = UpdateRule { key: zone.origin().clone(), address: None, names, types: Some(vec![Rtype::ANY]) };
-    let served = Served { serial: zone.serial(), made_at_apex: vec![Rtype::DNSKEY] };
+    let served = ServedApex { serial: zone.serial(), made_at_apex: vec![Rtype::DNSKEY] };
     evaluate(zone, &served, &read, &[rule], None).ok()?.map(|(next, _)| next)
 }
 

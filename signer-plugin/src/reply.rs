@@ -32,7 +32,7 @@ pub struct Opt {
 
 /// The parts of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reply {
+pub struct MessageParts {
     /// ID of the message.
     pub id: u16,
     /// The second 16 bits of the header: QR to RCODE.
@@ -57,7 +57,7 @@ pub struct BadReply {
     pub at: usize,
 }
 
-impl Reply {
+impl MessageParts {
     /// Reads a whole message.
     pub fn read(octets: &[u8]) -> Result<Self, BadReply> {
         let mut reader = Reader { octets, at: 0 };
@@ -244,7 +244,7 @@ mod tests {
 
     #[test]
     fn parts_of_a_compressed_message() {
-        let reply = Reply::read(MESSAGE).expect("a message");
+        let reply = MessageParts::read(MESSAGE).expect("a message");
         assert_eq!((reply.id, reply.flags, reply.rcode()), (0x1234, 0x8400, 0x10));
         assert_eq!(reply.answers[0].owner.as_wire(), b"\x03wWw\x07example\x00");
         assert_eq!(reply.answers[0].rdata, b"\x01a\x07example\x00");
@@ -259,10 +259,10 @@ mod tests {
     #[test]
     fn a_cut_message_is_refused() {
         for len in 0..MESSAGE.len() {
-            assert!(Reply::read(&MESSAGE[..len]).is_err(), "{len}");
+            assert!(MessageParts::read(&MESSAGE[..len]).is_err(), "{len}");
         }
         let looped = b"\0\0\0\0\0\x01\0\0\0\0\0\0\xc0\x0c\0\x01\0\x01";
-        assert!(Reply::read(looped).is_err());
+        assert!(MessageParts::read(looped).is_err());
     }
 
     proptest! {
@@ -270,7 +270,7 @@ mod tests {
         fn any_octets_end(mut octets in proptest::collection::vec(any::<u8>(), 12..200), at in 12usize..200, c in 0u8..3) {
             octets[4..12].copy_from_slice(&[0, c, 0, c, 0, c, 0, c]);
             if let Some(b) = octets.get_mut(at) { *b = 0xc0; }
-            let _ = Reply::read(&octets);
+            let _ = MessageParts::read(&octets);
         }
     }
 }

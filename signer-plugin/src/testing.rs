@@ -15,7 +15,7 @@ use keystore::time::Timestamp;
 use crate::rules::ZoneRules;
 use crate::signing::{self, Denial, SignedZone, SigningError, SigningPolicy, SigningTimes, ZoneKey};
 use crate::zone::{Zone, ZoneBuilder};
-use crate::zonefile::{Record, RecordPlace, ZoneFileError, ZoneFiles};
+use crate::zonefile::{Record, RecordPlace, SourceFiles, ZoneFileError};
 
 pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 pub(crate) const DAY: u64 = 86_400;
@@ -39,7 +39,7 @@ pub(crate) fn zone_by_rules(origin: &str, text: &str, rules: ZoneRules) -> Resul
     let origin = name(origin);
     let mut builder = ZoneBuilder::with_rules(&origin, rules);
     let mut previous = None;
-    let files = ZoneFiles { paths: vec!["test.zone".into()] };
+    let files = SourceFiles { paths: vec!["test.zone".into()] };
     for entry in Entries::new(text.as_bytes()) {
         let entry = entry.expect("the test's zone lexes");
         let record =

@@ -38,7 +38,7 @@ pub struct Record<'a> {
 /// Where a record stands in the files of a zone; ordered by file, then by line.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RecordPlace {
-    /// Index of its file in [`ZoneFiles::paths`].
+    /// Index of its file in [`SourceFiles::paths`].
     pub file: u32,
     /// Its line, from 1.
     pub line: u32,
@@ -46,12 +46,12 @@ pub struct RecordPlace {
 
 /// The files that a zone was read from, the first one and those it included.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ZoneFiles {
+pub struct SourceFiles {
     /// Paths, in the order of opening.
     pub paths: Vec<PathBuf>,
 }
 
-impl ZoneFiles {
+impl SourceFiles {
     /// `FILE:LINE` of a place; `record LINE` for records that come from no file.
     #[must_use]
     pub fn describe(&self, place: RecordPlace) -> String {
@@ -82,7 +82,7 @@ pub enum ZoneFileError {
         /// Line, from 1.
         line: u32,
         /// What was expected, and what to do.
-        what: SyntaxError,
+        what: ZoneFileSyntaxError,
     },
     /// A record cannot be part of the zone.
     #[error("{path}:{line}: {what}", path = path.display())]
@@ -109,7 +109,7 @@ impl ZoneFileError {
     }
 
     /// The error for a record that refuses the zone.
-    pub(crate) fn refused(files: &ZoneFiles, place: RecordPlace, what: RecordProblem) -> Self {
+    pub(crate) fn refused(files: &SourceFiles, place: RecordPlace, what: RecordProblem) -> Self {
         let path = files.paths.get(place.file as usize).cloned().unwrap_or_default();
         Self::Record { path, line: place.line, what }
     }
@@ -126,8 +126,8 @@ pub fn read(
     path: &Path,
     origin: &Name,
     sink: &mut dyn FnMut(Record<'_>) -> Result<(), RecordProblem>,
-) -> Result<ZoneFiles, ZoneFileError> {
-    let mut files = ZoneFiles::default();
+) -> Result<SourceFiles, ZoneFileError> {
+    let mut files = SourceFiles::default();
     read_noting(path, origin, &mut files, sink)?;
     Ok(files)
 }
@@ -137,7 +137,7 @@ pub fn read(
 pub fn read_noting(
     path: &Path,
     origin: &Name,
-    files: &mut ZoneFiles,
+    files: &mut SourceFiles,
     sink: &mut dyn FnMut(Record<'_>) -> Result<(), RecordProblem>,
 ) -> Result<(), ZoneFileError> {
     files.paths = vec![path.to_owned()];
@@ -151,7 +151,7 @@ pub(crate) fn read_text(
     text: &[u8],
     resolved: PathBuf,
     origin: &Name,
-    files: &mut ZoneFiles,
+    files: &mut SourceFiles,
     sink: &mut dyn FnMut(Record<'_>) -> Result<(), RecordProblem>,
 ) -> Result<(), ZoneFileError> {
     let mut reader = Reader {
@@ -182,7 +182,7 @@ fn load(path: &Path) -> std::io::Result<(PathBuf, Vec<u8>)> {
 /// Why a line is no record and no directive, and what to do.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
-pub struct SyntaxError(Box<Fault>);
+pub struct ZoneFileSyntaxError(Box<Fault>);
 
 /// Why the reading of an entry ended.
 enum Stop {
@@ -270,7 +270,7 @@ impl Reader<'_> {
                 Err(Stop::Inside(error)) => return Err(error),
                 Err(Stop::Refused(what)) => return Err(ZoneFileError::Record { path: path(), line, what }),
                 Err(Stop::Syntax(fault)) => {
-                    let what = SyntaxError(Box::new(fault));
+                    let what = ZoneFileSyntaxError(Box::new(fault));
                     return Err(ZoneFileError::Syntax { path: path(), line, what });
                 }
             }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use keystore::dns::{Rtype, rdata};
-use signer_plugin::reply::{Reply, Rr};
+use signer_plugin::reply::{MessageParts, Rr};
 
 use crate::queries::Query;
 
@@ -30,7 +30,7 @@ const NAPTR: Rtype = Rtype(35);
 
 impl Answer {
     pub fn read(octets: &[u8]) -> Self {
-        let reply = Reply::read(octets).unwrap_or_else(|e| panic!("{e}: {octets:02x?}"));
+        let reply = MessageParts::read(octets).unwrap_or_else(|e| panic!("{e}: {octets:02x?}"));
         let records = |records: &[Rr]| {
             let record = |rr: &Rr| {
                 (rr.owner.canonical_wire(), rr.rtype.0, rr.ttl, rdata::canonical(rr.rtype, &rr.rdata))

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use keystore::cookie_secrets::CookieSecrets;
-use signer_plugin::reply::Reply;
+use signer_plugin::reply::MessageParts;
 
 use crate::common;
 use crate::peers::{self, Peer};
@@ -29,7 +29,7 @@ fn query(cookie: &[u8]) -> Vec<u8> {
 /// RCODE and cookie of the answer.
 fn ask(client: &mut Client, cookie: &[u8], transport: Transport) -> (u16, Vec<u8>) {
     let answer = client.ask(transport, &query(cookie));
-    let reply = Reply::read(&answer).expect("a message");
+    let reply = MessageParts::read(&answer).expect("a message");
     let options = reply.opt.as_ref().map(|opt| opt.options.clone()).unwrap_or_default();
     let cookie = options.into_iter().find(|(code, _)| *code == COOKIE);
     (reply.rcode(), cookie.expect("a cookie").1)

@@ -11,7 +11,7 @@ use keystore::keys::signature;
 use keystore::time::Timestamp;
 use offline_ksk_signer::signing::{Denial, SigningPolicy, SigningTimes, ZoneKey};
 use offline_ksk_signer::zone::{Zone, ZoneBuilder};
-use offline_ksk_signer::zonefile::{Record, RecordPlace, ZoneFiles};
+use offline_ksk_signer::zonefile::{Record, RecordPlace, SourceFiles};
 
 pub const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 pub const POLICY: SigningPolicy = SigningPolicy {
@@ -52,7 +52,7 @@ pub fn zone(names: u32) -> Zone {
             add(&owner, Rtype::TXT, &[&[11][..], b"host number"].concat());
         }
     }
-    builder.finish(ZoneFiles::default()).expect("a zone")
+    builder.finish(SourceFiles::default()).expect("a zone")
 }
 
 fn key(flags: u16) -> ZoneKey {

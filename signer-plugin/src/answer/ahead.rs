@@ -165,7 +165,7 @@ mod tests {
 
     use super::super::{Arrival, Context, Transport, answer};
     use super::*;
-    use crate::signing::denial::Found;
+    use crate::signing::denial::HashPosition;
     use crate::signing::{Denial, Nsec3, SigningKeys, SigningPolicy, sign};
     use crate::testing::{DAY, NOW, POLICY, bundle, keys, name, signed_by, zone};
 
@@ -229,7 +229,7 @@ mod tests {
                 |key, wire| match signed.chain() {
                     Chain::Nothing | Chain::Nsec => zone.last_up_to(key),
                     Chain::Nsec3(chain) => match signed.find_hash(chain, chain.nsec3().hash(wire)) {
-                        Found::Covered(node) | Found::Matches(node) => node,
+                        HashPosition::Covered(node) | HashPosition::Matches(node) => node,
                     },
                 },
             );

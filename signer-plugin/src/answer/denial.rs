@@ -10,7 +10,7 @@
 
 use super::compose::Stop;
 use crate::signing::SignedZone;
-use crate::signing::denial::{Chain, Found, Nsec3Chain};
+use crate::signing::denial::{Chain, HashPosition, Nsec3Chain};
 use crate::zone::{Labels, NodeId};
 
 /// The names whose denial records are one proof; at most three.
@@ -151,10 +151,10 @@ fn no_wildcard(signed: &SignedZone, chain: &Nsec3Chain, encloser: NodeId) -> Res
 /// proven (RFC 5155 section 7.2.9).
 fn covered(signed: &SignedZone, chain: &Nsec3Chain, name: &[u8]) -> Result<NodeId, Stop> {
     match signed.find_hash(chain, chain.nsec3().hash(name)) {
-        Found::Covered(node) => Ok(node),
+        HashPosition::Covered(node) => Ok(node),
         // Other signers leave empty non-terminals with opt-out out of the chain beside a wildcard, which then seems to be for names below them, and
         // cannot be denied. What there is is given, as by other servers.
-        Found::Matches(node) if signed.is_presigned() => Ok(node),
-        Found::Matches(_) => Err(Stop::Collision),
+        HashPosition::Matches(node) if signed.is_presigned() => Ok(node),
+        HashPosition::Matches(_) => Err(Stop::Collision),
     }
 }

@@ -10,7 +10,7 @@ use super::edns::ReplyOptions;
 use super::query::{HEADER, Head};
 use super::{AnswerKind, Arrival, Transport};
 use crate::protocol::rate_limit::{AnswerClass, AnswerGroup, RateLimiter, RateVerdict};
-use crate::reply::{Reply, Rr};
+use crate::reply::{MessageParts, Rr};
 use crate::zone::NodeId;
 
 /// The node of these answers, which is that of no name of a zone of ours.
@@ -85,7 +85,7 @@ pub(crate) fn hold(limiter: &RateLimiter, client: IpAddr, answer: &mut Vec<u8>) 
 /// The class of an answer, and the name that it counts with: all that deny names of one zone count together, and all records of names with
 /// the same parent, as a wildcard may stand for them.
 fn class_of(answer: &[u8]) -> (AnswerClass, Option<Name>) {
-    let Ok(reply) = Reply::read(answer) else { return (AnswerClass::Error, None) };
+    let Ok(reply) = MessageParts::read(answer) else { return (AnswerClass::Error, None) };
     let owner_of = |rtype: Rtype| {
         let found = reply.authorities.iter().find(|rr: &&Rr| rr.rtype == rtype);
         found.map(|rr| rr.owner.to_lowercase())

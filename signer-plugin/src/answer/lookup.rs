@@ -27,7 +27,7 @@ const MAX_OPTIONAL: usize = 32;
 
 /// What was found.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Found {
+pub(super) struct LookupResult {
     pub kind: AnswerKind,
     /// Where the answer is from: the node of the name asked for, the wildcard or DNAME that stands for it, or the cut above it.
     pub node: NodeId,
@@ -39,7 +39,7 @@ pub(super) fn run(
     query: &Query<'_>,
     composer: &mut Composer<'_>,
     limit: &mut AnswerLimit<'_>,
-) -> Found {
+) -> LookupResult {
     let lookup = Lookup {
         signed: zone,
         zone: zone.zone(),
@@ -125,7 +125,7 @@ enum Step<'z> {
 }
 
 impl<'z> Lookup<'z, '_, '_, '_> {
-    fn run(mut self, query: &Query<'_>) -> Found {
+    fn run(mut self, query: &Query<'_>) -> LookupResult {
         let kind = match self.chain(query) {
             Ok(kind) => kind,
             Err(Stop::Full) => {
@@ -142,7 +142,7 @@ impl<'z> Lookup<'z, '_, '_, '_> {
                 AnswerKind::Error
             }
         };
-        Found { kind, node: self.source.unwrap_or(NodeId::APEX) }
+        LookupResult { kind, node: self.source.unwrap_or(NodeId::APEX) }
     }
 
     /// The name asked for, then those that aliases lead to.

@@ -35,7 +35,7 @@ pub use ahead::{MOST_AHEAD, look_ahead};
 use compose::Composer;
 use edns::ReplyOptions;
 use limit::AnswerLimit;
-use lookup::Found;
+use lookup::LookupResult;
 use query::{Head, Query};
 use rcode::Rcode;
 use refusal::Refusal;
@@ -225,7 +225,7 @@ fn respond<F>(
     look_up: F,
 ) -> Responded
 where
-    F: FnOnce(&Query<'_>, &mut Composer<'_>, &mut AnswerLimit<'_>) -> Result<Found, Refusal>,
+    F: FnOnce(&Query<'_>, &mut Composer<'_>, &mut AnswerLimit<'_>) -> Result<LookupResult, Refusal>,
 {
     out.clear();
     let Some(head) = Head::parse(octets) else { return Responded::Drop };
@@ -249,7 +249,7 @@ where
     let found = match (refusal, identity(&query, &context.arrival)) {
         (Some(Refusal::OtherClass) | None, Some(text)) => {
             composer.put_identity(text);
-            Ok(Found { kind: AnswerKind::Positive, node: NodeId::APEX })
+            Ok(LookupResult { kind: AnswerKind::Positive, node: NodeId::APEX })
         }
         (Some(refusal), _) => Err(refusal),
         (None, None) => look_up(&query, &mut composer, &mut limit),

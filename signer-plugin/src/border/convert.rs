@@ -2,7 +2,7 @@
 //!
 //! hickory takes records, not octets. Each becomes a record of an unknown type ([`RData::Unknown`]), whose RDATA hickory emits as
 //! it is: nothing is parsed, and no type can be refused or spelt anew. hickory compresses owner names in its own way, so that
-//! the size differs from the engine's; [`Answer::len`] gives the size on the wire.
+//! the size differs from the engine's; [`HickoryAnswer::len`] gives the size on the wire.
 
 use hickory_proto::op::{Edns, EdnsFlags, Header, HeaderCounts, MessageType, Metadata, OpCode};
 use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption, OPT};
@@ -12,7 +12,7 @@ use hickory_proto::serialize::binary::{BinDecodable, BinDecoder, BinEncoder};
 use hickory_server::server::ResponseInfo;
 use hickory_server::zone_handler::{MessageResponse, MessageResponseBuilder, Queries};
 
-use crate::reply::{Opt, Reply, Rr};
+use crate::reply::{MessageParts, Opt, Rr};
 
 const AA: u16 = 0x0400;
 const TC: u16 = 0x0200;
@@ -23,7 +23,7 @@ const CD: u16 = 0x0010;
 
 /// An answer in hickory's types.
 #[derive(Debug, Clone)]
-pub(super) struct Answer {
+pub(super) struct HickoryAnswer {
     pub metadata: Metadata,
     pub answers: Vec<Record>,
     pub authorities: Vec<Record>,
@@ -32,10 +32,10 @@ pub(super) struct Answer {
     pub tsig: Option<Box<Record<TSIG>>>,
 }
 
-impl Answer {
+impl HickoryAnswer {
     /// Takes a reply over, all of it, but for the UDP size that OPT announces: hickory takes it for the limit of this answer, so it
     /// must be ours and not the smaller one that the engine was asked to keep to.
-    pub fn from_reply(reply: Reply, max_udp: u16) -> Self {
+    pub fn from_reply(reply: MessageParts, max_udp: u16) -> Self {
         let flag = |bit: u16| reply.flags & bit != 0;
         let mut metadata =
             Metadata::new(reply.id, MessageType::Response, OpCode::from_u8((reply.flags >> 11 & 0x0f) as u8));

@@ -24,7 +24,7 @@ use tokio::time::timeout;
 use super::front::FrontEnd;
 use super::limits::{CLOSING, ConnectionPermit, HANDSHAKE, MAX_QUERY, MOST_IN_VAIN, QUERY_TIME};
 use super::single::answer_one;
-use crate::reply::Reply;
+use crate::reply::MessageParts;
 
 /// The one path that is served; the URI template of clients is `https://NAME/dns-query{?dns}`.
 const PATH: &str = "/dns-query";
@@ -198,7 +198,7 @@ fn refusal(status: StatusCode) -> Response<()> {
 /// holds (RFC 2308 section 5); 0 for errors and referrals.
 fn freshness(message: &[u8]) -> u32 {
     const NXDOMAIN: u16 = 3;
-    let Ok(reply) = Reply::read(message) else { return 0 };
+    let Ok(reply) = MessageParts::read(message) else { return 0 };
     if !matches!(reply.rcode(), 0 | NXDOMAIN) {
         return 0;
     }

@@ -44,8 +44,8 @@ use keystore::dns::Rtype;
 use crate::answer::{AnswerOutcome, Arrival, Transport, asks_for_identity};
 use crate::hosted::{Hosted, Responder, Zones};
 use crate::protocol::QuerySettings;
-use crate::reply::Reply;
-use convert::Answer;
+use crate::reply::MessageParts;
+use convert::HickoryAnswer;
 
 pub use limits::TcpLimits;
 pub use refuse::RefuseOthers;
@@ -157,7 +157,7 @@ impl<H: RequestHandler> RequestHandler for SignerHandler<H> {
 
 /// What came of a request.
 enum Asked {
-    Answer(Answer),
+    Answer(HickoryAnswer),
     NotOurs,
     Drop,
 }
@@ -193,7 +193,7 @@ fn ask(zone: &dyn Responder, request: &Request, max_udp: u16, settings: &QuerySe
             AnswerOutcome::NotOurs => return Asked::NotOurs,
             AnswerOutcome::Drop => return Asked::Drop,
         }
-        let reply = match Reply::read(&octets) {
+        let reply = match MessageParts::read(&octets) {
             Ok(reply) => reply,
             Err(error) => {
                 tracing::error!(zone = %zone.origin(), %error, "the engine made an answer that does not read");
@@ -201,7 +201,7 @@ fn ask(zone: &dyn Responder, request: &Request, max_udp: u16, settings: &QuerySe
             }
         };
         let surely_fits = reply.uncompressed_len(question) <= limit;
-        let answer = Answer::from_reply(reply, max_udp);
+        let answer = HickoryAnswer::from_reply(reply, max_udp);
         if surely_fits {
             return Asked::Answer(answer);
         }
@@ -227,10 +227,10 @@ fn transport(protocol: Protocol) -> Transport {
     }
 }
 
-fn servfail(request: &Request) -> Answer {
+fn servfail(request: &Request) -> HickoryAnswer {
     let mut metadata = Metadata::response_from_request(&request.metadata);
     metadata.response_code = hickory_proto::op::ResponseCode::ServFail;
-    Answer {
+    HickoryAnswer {
         metadata,
         answers: Vec::new(),
         authorities: Vec::new(),

@@ -4,20 +4,20 @@ use async_trait::async_trait;
 use hickory_server::net::runtime::Time;
 use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
 
-use super::convert::Answer;
+use super::convert::HickoryAnswer;
 use crate::answer::{Arrival, WithoutZone, answer_without_zone};
 use crate::protocol::QuerySettings;
-use crate::reply::Reply;
+use crate::reply::MessageParts;
 
 /// What the engine says to a request that no zone answers; `None`: nothing.
-pub(super) fn answer(request: &Request, settings: &QuerySettings, max_udp: u16) -> Option<Answer> {
+pub(super) fn answer(request: &Request, settings: &QuerySettings, max_udp: u16) -> Option<HickoryAnswer> {
     let transport = super::transport(request.protocol());
     let arrival = Arrival { client: request.src().ip(), settings, ..Arrival::new(transport, max_udp) };
     let mut octets = Vec::with_capacity(512);
     match answer_without_zone(request.as_slice(), &arrival, &mut octets) {
         WithoutZone::Drop => None,
         WithoutZone::Answered | WithoutZone::Refused(_) => {
-            Reply::read(&octets).ok().map(|reply| Answer::from_reply(reply, max_udp))
+            MessageParts::read(&octets).ok().map(|reply| HickoryAnswer::from_reply(reply, max_udp))
         }
     }
 }

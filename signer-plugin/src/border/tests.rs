@@ -306,7 +306,7 @@ async fn every_part_of_an_answer_arrives() {
             let query = question(&format!("{host}.eXaMple."), 1, edns);
             let mut engine = Vec::new();
             zone.respond(&query, &Arrival::new(Transport::Stream, MAX_UDP), &mut engine);
-            let expected = Reply::read(&engine).unwrap();
+            let expected = MessageParts::read(&engine).unwrap();
             let (end, _) = dissect(&query);
             assert_eq!(ask_tcp(address, &query).await, engine, "our server sends the engine's octets");
             for octets in [
@@ -314,7 +314,7 @@ async fn every_part_of_an_answer_arrives() {
                 ask_udp(there, &query).await.unwrap(),
                 ask_tcp(there, &query).await,
             ] {
-                assert_eq!(Reply::read(&octets).unwrap(), expected, "{host} {edns:?}");
+                assert_eq!(MessageParts::read(&octets).unwrap(), expected, "{host} {edns:?}");
                 assert_eq!(octets[12..end], query[12..end], "{host} {edns:?}");
                 if matches!(host, "mx" | "servfail" | "refused" | "bits") {
                     Message::from_vec(&octets).unwrap();
@@ -335,7 +335,7 @@ async fn extended_rcode_and_error_option_arrive() {
     let (mut in_hickory, there) = start_in_hickory(zones).await;
     for address in [ours, there] {
         let octets = ask_udp(address, &question("servfail.example", 1, Some((1232, true)))).await.unwrap();
-        let reply = Reply::read(&octets).unwrap();
+        let reply = MessageParts::read(&octets).unwrap();
         assert_eq!(reply.rcode(), 0x12);
         assert_eq!(reply.opt, Some(Opt { payload: 1232, ttl: 0x0100_8000, options: vec![(15, vec![0, 9])] }));
     }
@@ -354,7 +354,7 @@ async fn an_answer_that_hickory_makes_larger_is_cut_by_the_engine_not_by_hickory
         for size in (512..=1400).step_by(4) {
             let query = question(&format!("{host}.example"), 1, Some((size, false)));
             let octets = ask_udp(address, &query).await.unwrap();
-            let reply = Reply::read(&octets).unwrap();
+            let reply = MessageParts::read(&octets).unwrap();
             assert!(octets.len() <= usize::from(size.min(MAX_UDP)), "{} octets for {size}", octets.len());
             assert!(reply.opt.is_some(), "{size}");
             if reply.flags & 0x0200 != 0 {
@@ -378,10 +378,15 @@ async fn an_answer_that_hickory_makes_larger_is_cut_by_the_engine_not_by_hickory
     assert_eq!(ask_udp(address, &query).await.unwrap()[2] & 2, 2);
     let query = question("many.example", 1, Some((512, false)));
     zone.respond(&query, &Arrival::new(Transport::Stream, MAX_UDP), &mut engine);
-    assert_eq!(Reply::read(&ask_tcp(address, &query).await).unwrap(), Reply::read(&engine).unwrap());
+    assert_eq!(
+        MessageParts::read(&ask_tcp(address, &query).await).unwrap(),
+        MessageParts::read(&engine).unwrap()
+    );
     // Without EDNS the limit is 512.
     let octets = ask_udp(address, &question("few.example", 1, None)).await.unwrap();
-    assert!(octets.len() <= 512 && octets[2] & 2 != 0 && Reply::read(&octets).unwrap().answers.is_empty());
+    assert!(
+        octets.len() <= 512 && octets[2] & 2 != 0 && MessageParts::read(&octets).unwrap().answers.is_empty()
+    );
     server.shutdown_gracefully().await.unwrap();
 }
 
@@ -399,7 +404,7 @@ async fn other_names_go_to_the_inner_handler() {
         .besides([Name::parse("Inner.example").unwrap()]);
     let (server, address) = start(zones, catalog, TcpLimits::new(100));
     let ask = |qname: &'static str, qtype| async move {
-        Reply::read(&ask_udp(address, &question(qname, qtype, None)).await.unwrap()).unwrap()
+        MessageParts::read(&ask_udp(address, &question(qname, qtype, None)).await.unwrap()).unwrap()
     };
     assert_eq!(ask("a.inner.example", 1).await.answers[0].rdata, [9; 4]);
     assert_eq!(ask("a.example", 1).await.answers[0].rdata, [192, 0, 2, 1]);
@@ -416,7 +421,10 @@ async fn a_query_that_deserves_no_answer_gets_none() {
     socket.send_to(&question("a.example", 1, None), address).await.unwrap();
     let mut octets = [0; 512];
     let len = tokio::time::timeout(Duration::from_secs(5), socket.recv(&mut octets)).await.unwrap().unwrap();
-    assert!(!Reply::read(&octets[..len]).unwrap().answers.is_empty(), "only the second one is answered");
+    assert!(
+        !MessageParts::read(&octets[..len]).unwrap().answers.is_empty(),
+        "only the second one is answered"
+    );
     server.shutdown().await;
 }
 
@@ -436,7 +444,7 @@ async fn a_connection_takes_many_queries_and_survives_a_bad_one() {
     for _ in 0..2 {
         let mut octets = vec![0; usize::from(stream.read_u16().await.unwrap())];
         stream.read_exact(&mut octets).await.unwrap();
-        assert_eq!(Reply::read(&octets).unwrap().answers.len(), 3);
+        assert_eq!(MessageParts::read(&octets).unwrap().answers.len(), 3);
     }
     let bad = [&query[..12], &[0xff; 9]].concat();
     let refused = exchange(&mut stream, &bad).await.unwrap();
@@ -660,7 +668,7 @@ async fn as_a_zone_handler_inside_a_catalog() {
     for (qname, qtype, rcode, answers, authorities, plain_authorities, additionals) in table {
         for dnssec_ok in [true, false] {
             let octets = ask_tcp(address, &question(qname, *qtype, Some((1232, dnssec_ok)))).await;
-            let reply = Reply::read(&octets).unwrap();
+            let reply = MessageParts::read(&octets).unwrap();
             let what = format!("{qname} {qtype} DO={dnssec_ok}");
             assert_eq!(reply.rcode(), *rcode, "{what}");
             assert_eq!(types(&reply.answers), *answers, "{what}");
@@ -700,7 +708,7 @@ async fn a_zone_handler_follows_its_zone_by_the_apex_and_answers_nothing_for_one
         let (server, address) = start(Hosted::default(), catalog, TcpLimits::new(100));
         let ask = || async {
             let reply = ask_tcp(address, &question("a.example", 1, Some((1232, true)))).await;
-            let reply = Reply::read(&reply).unwrap();
+            let reply = MessageParts::read(&reply).unwrap();
             (reply.rcode(), reply.answers.first().map(|rr| rr.rdata[3]))
         };
         let gone = if with_next { (0, Some(99)) } else { (2, None) };
@@ -735,7 +743,7 @@ async fn kind_105_parent_and_child_in_one_catalog_each_answer_their_part_also_wh
         let (server, address) = start(Hosted::default(), catalog, TcpLimits::new(100));
         let ask = |name: &'static str, rtype: u16| async move {
             let reply = ask_tcp(address, &question(name, rtype, Some((1232, true)))).await;
-            let reply = Reply::read(&reply).unwrap();
+            let reply = MessageParts::read(&reply).unwrap();
             (reply.rcode(), reply.answers.first().map(|rr| rr.rdata[3]))
         };
         let seen = || async {
@@ -854,13 +862,13 @@ async fn what_the_engine_says_is_what_arrives() {
                 let query = question(&qname, qtype, edns);
                 let mut octets = Vec::new();
                 zone.respond(&query, &Arrival::new(Transport::Stream, MAX_UDP), &mut octets);
-                let expected = Reply::read(&octets).unwrap();
+                let expected = MessageParts::read(&octets).unwrap();
                 let over_tcp = ask_tcp(address, &query).await;
-                assert_eq!(Reply::read(&over_tcp).unwrap(), expected, "{what}");
+                assert_eq!(MessageParts::read(&over_tcp).unwrap(), expected, "{what}");
                 Message::from_vec(&over_tcp).unwrap();
 
                 let over_udp = ask_udp(address, &query).await.unwrap();
-                let reply = Reply::read(&over_udp).unwrap();
+                let reply = MessageParts::read(&over_udp).unwrap();
                 assert!(over_udp.len() <= edns.map_or(512, |e| usize::from(e.0.min(MAX_UDP))), "{what}");
                 assert_eq!(reply.opt, expected.opt, "{what}");
                 assert_eq!(reply.flags & !0x0200, expected.flags, "{what}");
@@ -911,8 +919,8 @@ async fn as_a_zone_handler_it_says_the_same_but_for_what_is_documented() {
                 let query = question(&full_name(name), qtype, Some((1232, dnssec_ok)));
                 let mut octets = Vec::new();
                 zone.respond(&query, &Arrival::new(Transport::Stream, MAX_UDP), &mut octets);
-                let expected = Reply::read(&octets).unwrap();
-                let reply = Reply::read(&ask_tcp(address, &query).await).unwrap();
+                let expected = MessageParts::read(&octets).unwrap();
+                let reply = MessageParts::read(&ask_tcp(address, &query).await).unwrap();
                 let chased = expected.rcode() == 3 && !expected.answers.is_empty();
                 assert_eq!(reply.rcode(), if chased { 0 } else { expected.rcode() }, "{what}");
                 assert_eq!(reply.flags & 0x0400, 0x0400, "{what}: AA is always set");

@@ -18,7 +18,7 @@ use keystore::dns::{Name, Rtype};
 use super::convert::{name, records, wire};
 use crate::answer::{AnswerOutcome, Arrival, Transport};
 use crate::hosted::{Hosted, Responder};
-use crate::reply::{Reply, Rr};
+use crate::reply::{MessageParts, Rr};
 
 /// Our zone for use inside a `Catalog`, for instance behind a blocklist or in front of a forwarder.
 ///
@@ -77,11 +77,11 @@ impl SignerZoneHandler {
     }
 
     /// The engine's whole answer to a question.
-    fn ask(&self, query: &[u8]) -> Option<Reply> {
+    fn ask(&self, query: &[u8]) -> Option<MessageParts> {
         let zone = self.zone_for(query)?;
         let mut octets = Vec::with_capacity(512);
         match zone.respond(query, &Arrival::new(Transport::Stream, super::MAX_UDP), &mut octets) {
-            AnswerOutcome::Reply(_) => Reply::read(&octets).ok(),
+            AnswerOutcome::Reply(_) => MessageParts::read(&octets).ok(),
             AnswerOutcome::NotOurs | AnswerOutcome::Drop => None,
         }
     }
@@ -102,13 +102,13 @@ fn section(rrs: Vec<Rr>) -> LookupRecords {
 
 /// True when `Catalog` is told of an error, and then adds the SOA record itself: NXDOMAIN, and SOA queries, for which it never
 /// asks for the authority section of a positive answer.
-fn soa_is_added(reply: &Reply, qtype: RecordType) -> bool {
+fn soa_is_added(reply: &MessageParts, qtype: RecordType) -> bool {
     let negative = reply.answers.is_empty() && !is_referral(reply);
     negative && (reply.rcode() == u16::from(ResponseCode::NXDomain) || qtype == RecordType::SOA)
 }
 
 /// A referral: the NS RRset of the cut comes first.
-fn is_referral(reply: &Reply) -> bool {
+fn is_referral(reply: &MessageParts) -> bool {
     reply.answers.is_empty() && reply.authorities.first().is_some_and(|rr| rr.rtype == Rtype::NS)
 }
 

@@ -9,7 +9,7 @@ use super::stream::TransferEvent;
 use super::wire::ReceivedRecord;
 use crate::rules::{DnssecRecords, Handling, RecordProblem, ZoneRules};
 use crate::zone::{ContentChange, Edit, Zone, ZoneBuilder};
-use crate::zonefile::{Record, RecordPlace, ZoneFileError, ZoneFiles};
+use crate::zonefile::{Record, RecordPlace, SourceFiles, ZoneFileError};
 
 /// Most records that the differences of a transfer may add to one RRset; more records than a message can have.
 const MOST_ADDED: usize = 65_536 / 11;
@@ -114,7 +114,7 @@ impl Gathering {
     pub fn finish(self, here: Option<&Zone>) -> Result<Gathered, TransferFault> {
         match (self.what, here) {
             (What::Whole(builder), _) => {
-                let finished = builder.finish(ZoneFiles::default()).map_err(fault_of_zone);
+                let finished = builder.finish(SourceFiles::default()).map_err(fault_of_zone);
                 finished.map(|zone| Gathered::Whole(Box::new(zone)))
             }
             (What::Edits(edits), Some(here)) => apply(&edits, here).map(Gathered::Change),

@@ -133,7 +133,7 @@ pub struct MadeCatalogState {
 }
 
 /// The catalogs of a signer, with the thread that keeps them. Dropping it ends the thread.
-pub(crate) struct Catalogs {
+pub(crate) struct CatalogKeeper {
     state: Arc<Mutex<State>>,
     metrics: Metrics,
     clock: Clock,
@@ -173,7 +173,7 @@ struct Kept {
     state_dir: PathBuf,
 }
 
-impl Catalogs {
+impl CatalogKeeper {
     /// Starts the thread.
     ///
     /// # Errors
@@ -254,7 +254,7 @@ impl Catalogs {
     }
 }
 
-impl Drop for Catalogs {
+impl Drop for CatalogKeeper {
     fn drop(&mut self) {
         lock(&self.state).is_stopping = true;
         let _ = self.wake.try_send(());

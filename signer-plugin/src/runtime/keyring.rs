@@ -20,7 +20,7 @@ use super::watch::Stamp;
 use crate::signing::ZoneKey;
 
 /// Opens the private part of a key; [`KeyFile::load_private`] outside of tests.
-pub(super) type Loader = fn(&KeyFile) -> Result<Box<dyn SigningKey>, KeyFileError>;
+pub(super) type KeyLoader = fn(&KeyFile) -> Result<Box<dyn SigningKey>, KeyFileError>;
 
 /// The key files of a zone.
 pub struct Keyring {
@@ -46,7 +46,7 @@ pub struct Keyring {
     /// What was said of the folder at the last look, so that a look that finds the same says nothing.
     told: BTreeSet<String>,
     private: HashMap<Dnskey, PrivatePart>,
-    load: Loader,
+    load: KeyLoader,
     /// ZSKs of the schedule that are not here.
     missing: usize,
     /// Keys that have series of their own: role, tag, algorithm.
@@ -103,7 +103,7 @@ impl Keyring {
 
     /// The same, with private parts opened by `load`.
     #[cfg(test)]
-    pub(super) fn with_loader(self, load: Loader) -> Self {
+    pub(super) fn with_loader(self, load: KeyLoader) -> Self {
         Self { load, ..self }
     }
 

@@ -66,10 +66,10 @@ use metrics::health::revision::Revision;
 use crate::hosted::{Hosted, Responder};
 use crate::protocol::SharedSettings;
 use crate::transfer::{self, TransferSettings, ZoneTransfers};
-use catalogs::Catalogs;
+use catalogs::CatalogKeeper;
 pub use catalogs::{CatalogZone, FollowedCatalog, MadeCatalogState};
 use events::{Changed, FileEvents};
-use schedule::{Command, ThreadContext};
+use schedule::{ThreadCommand, ThreadContext};
 use settings::{SettingsKeeper, SettingsWatch};
 use status::StatusFeed;
 use threads::Threads;
@@ -88,7 +88,7 @@ pub struct Signer {
     events: Mutex<FileEvents>,
     settings: Arc<SettingsKeeper>,
     /// The catalog zones that are made of the zones.
-    catalogs: Catalogs,
+    catalogs: CatalogKeeper,
     /// Changes with how the zones stand.
     revision: Revision,
     /// When the zones may publish versions.
@@ -147,11 +147,11 @@ impl Signer {
         threads.grow(config.zones.len().max(1))?;
         let told = Arc::clone(&threads);
         let tell = move |changed| match changed {
-            Changed::Zone(name) => told.send(&name, Command::Look(name.clone())),
-            Changed::Anything => told.send_to_all(|| Command::LookAtAll),
+            Changed::Zone(name) => told.send(&name, ThreadCommand::Look(name.clone())),
+            Changed::Anything => told.send_to_all(|| ThreadCommand::LookAtAll),
         };
         let settings = Arc::new(SettingsKeeper::new(metrics, Arc::clone(&clock)));
-        let catalogs = Catalogs::start(metrics, Arc::clone(&clock), fence.clone())?;
+        let catalogs = CatalogKeeper::start(metrics, Arc::clone(&clock), fence.clone())?;
         let signer = Self {
             hosted: Hosted::default().with_settings(settings.shared()),
             metrics: metrics.clone(),
@@ -302,8 +302,8 @@ impl Signer {
                 served.transfers().set(TransferSettings::of_zone(zone, config.transfer.incoming, &keys));
             }
             let (threads, name) = (Arc::clone(&self.threads), setup.name.clone());
-            served.changes().wake_by(move || threads.send(&name, Command::TakeChanges(name.clone())));
-            self.threads.send(&setup.name, Command::Take(setup.clone(), Arc::clone(&served)));
+            served.changes().wake_by(move || threads.send(&name, ThreadCommand::TakeChanges(name.clone())));
+            self.threads.send(&setup.name, ThreadCommand::Take(setup.clone(), Arc::clone(&served)));
             zones.insert(setup.name.clone(), ZoneAtWork { setup, served });
         }
         for zone in &config.zones {
@@ -424,12 +424,12 @@ impl Signer {
     /// changed, and every second, with many zones less often: each thread looks at 20 zones a second, or at 200 where the kernel
     /// tells nothing.
     pub fn notify_accept(&self) {
-        self.threads.send_to_all(|| Command::LookAtAll);
+        self.threads.send_to_all(|| ThreadCommand::LookAtAll);
     }
 
     /// The same for one zone.
     pub fn notify_accept_of(&self, zone: &Name) {
-        self.threads.send(zone, Command::Look(zone.clone()));
+        self.threads.send(zone, ThreadCommand::Look(zone.clone()));
     }
 
     /// Has the threads end, each after the step under way, and does not wait for that. No zone and no configuration is taken after this, and

@@ -43,7 +43,7 @@ const LOOKS_PER_SECOND_WATCHED: usize = 20;
 const RESTORED: Timestamp = Timestamp::from_secs(1);
 
 /// What a thread is to do.
-pub(super) enum Command {
+pub(super) enum ThreadCommand {
     /// Look at the files of this zone now.
     Look(Name),
     /// Take the changes that wait for this zone.
@@ -79,7 +79,7 @@ pub(super) struct ThreadContext {
 }
 
 /// The zones and when each is due.
-pub(super) struct Schedule {
+pub(super) struct ZoneSchedule {
     shared: ThreadContext,
     /// Boxed: the table has room for up to twice as many as there are, and a zone is kilobytes.
     zones: HashMap<ZoneNumber, Box<Scheduled>>,
@@ -146,7 +146,7 @@ impl Scheduled {
     }
 }
 
-impl Schedule {
+impl ZoneSchedule {
     pub fn new(shared: ThreadContext) -> Self {
         Self {
             shared,
@@ -161,7 +161,7 @@ impl Schedule {
     }
 
     /// Steps zones as they are due and does what it is told, until the threads are to end.
-    pub fn run(mut self, commands: &Receiver<Command>) {
+    pub fn run(mut self, commands: &Receiver<ThreadCommand>) {
         while !self.shared.stop.load(Ordering::Relaxed) {
             match commands.try_recv() {
                 Ok(command) => {
@@ -181,7 +181,7 @@ impl Schedule {
         self.close();
     }
 
-    pub fn obey(&mut self, command: Command) {
+    pub fn obey(&mut self, command: ThreadCommand) {
         let here = match &mut self.role {
             Role::General(threads) => threads.forward(command),
             Role::Tokens(_) => Some(command),
@@ -201,13 +201,13 @@ impl Schedule {
         let Role::General(threads) = &mut self.role else { return };
         for (setup, served) in threads.take_ended() {
             tracing::error!(zone = %setup.name, "the thread of this zone has ended, which it should not; please report this");
-            self.obey_here(Command::Take(setup, served));
+            self.obey_here(ThreadCommand::Take(setup, served));
         }
     }
 
-    fn obey_here(&mut self, command: Command) {
+    fn obey_here(&mut self, command: ThreadCommand) {
         match command {
-            Command::Look(name) => {
+            ThreadCommand::Look(name) => {
                 if let Some(number) = self.by_name.get(&name).copied()
                     && let Some(scheduled) = self.zones.get_mut(&number)
                 {
@@ -216,10 +216,10 @@ impl Schedule {
                     self.set_due(number, at_once);
                 }
             }
-            Command::TakeChanges(name) => self.take_changes(&name),
-            Command::LookAtAll => self.set_all_due(),
-            Command::Wake => {}
-            Command::Take(setup, served) => {
+            ThreadCommand::TakeChanges(name) => self.take_changes(&name),
+            ThreadCommand::LookAtAll => self.set_all_due(),
+            ThreadCommand::Wake => {}
+            ThreadCommand::Take(setup, served) => {
                 if let Some(mut before) = self.remove(&setup.name) {
                     before.zone.close();
                     before.zone.leave_kind(setup.versions.signing);
@@ -235,8 +235,8 @@ impl Schedule {
                 let (due, panics) = (Timestamp::EPOCH, Retry::default());
                 self.add(Box::new(Scheduled { zone, due, restored: false, look_again: false, panics }));
             }
-            Command::Adopt(scheduled) => self.add(scheduled),
-            Command::Leave(name) => {
+            ThreadCommand::Adopt(scheduled) => self.add(scheduled),
+            ThreadCommand::Leave(name) => {
                 if let Some(mut scheduled) = self.remove(&name) {
                     scheduled.zone.close();
                     scheduled.zone.leave();
@@ -285,7 +285,7 @@ impl Schedule {
         let name = scheduled.zone.served().origin().clone();
         let Some(scheduled) = self.remove(&name) else { return false };
         let (shared, loader) = (self.shared.clone(), LoaderWatch { looked: now, ..self.loader.clone() });
-        let spawn = |commanded: Receiver<Command>, let_go| {
+        let spawn = |commanded: Receiver<ThreadCommand>, let_go| {
             let schedule = Self { role: Role::Tokens(let_go), loader, ..Self::new(shared) };
             let thread = std::thread::Builder::new().name("signer-token".to_owned());
             thread.spawn(move || schedule.run(&commanded))

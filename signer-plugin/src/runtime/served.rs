@@ -451,7 +451,7 @@ fn question_end(query: &[u8]) -> Option<usize> {
 mod tests {
     use super::*;
     use crate::answer::Transport;
-    use crate::reply::Reply;
+    use crate::reply::MessageParts;
 
     const UDP: Arrival<'_> = Arrival::new(Transport::Udp, 1232);
 
@@ -465,7 +465,7 @@ mod tests {
         let zone = SignerZone::new(Name::parse("Example").unwrap(), &metrics, Arc::new(|| Timestamp::EPOCH));
         let mut out = vec![1];
         assert_eq!(zone.respond(QUERY, &UDP, &mut out), AnswerOutcome::Reply(AnswerKind::Error));
-        let reply = Reply::read(&out).unwrap();
+        let reply = MessageParts::read(&out).unwrap();
         assert_eq!((reply.id, reply.flags), (0x1234, 0x8102));
         assert_eq!(reply.opt.unwrap().options, [(15, vec![0, 14])]);
         assert_eq!(out[12..12 + 17], QUERY[12..12 + 17]);

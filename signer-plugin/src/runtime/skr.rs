@@ -11,7 +11,7 @@ use keystore::time::Timestamp;
 use super::setup::ZoneSetup;
 
 /// The accepted generation in use.
-pub(super) struct InUse {
+pub(super) struct GenerationInUse {
     pub generation: u64,
     pub skr: VerifiedSkr,
 }
@@ -19,7 +19,7 @@ pub(super) struct InUse {
 /// What is in use, and what the store looked like when it was read.
 #[derive(Default)]
 pub(super) struct SkrWatch {
-    in_use: Option<InUse>,
+    in_use: Option<GenerationInUse>,
     /// What the store looked like when it was last read; `None` before the first look.
     seen: Option<Option<AcceptedMark>>,
     retry: Retry,
@@ -39,7 +39,7 @@ enum SkrError {
 
 impl SkrWatch {
     /// The generation in use.
-    pub const fn in_use(&self) -> Option<&InUse> {
+    pub const fn in_use(&self) -> Option<&GenerationInUse> {
         self.in_use.as_ref()
     }
 
@@ -92,7 +92,7 @@ impl SkrWatch {
     }
 }
 
-fn read(setup: &ZoneSetup, now: Timestamp) -> Result<Option<InUse>, SkrError> {
+fn read(setup: &ZoneSetup, now: Timestamp) -> Result<Option<GenerationInUse>, SkrError> {
     let zone = &setup.name;
     let Some(current) = read_current(&setup.accepted, zone)? else { return Ok(None) };
     let path = || store::skr_path(&store::zone_dir(&setup.accepted, zone), current.generation);
@@ -110,5 +110,5 @@ fn read(setup: &ZoneSetup, now: Timestamp) -> Result<Option<InUse>, SkrError> {
         let rejecting = findings.iter().filter(|f| f.rejects()).map(|f| format!("{}: {}", f.id, f.what));
         SkrError::Verify { path: path(), findings: rejecting.collect::<Vec<_>>().join("; ") }
     })?;
-    Ok(Some(InUse { generation: current.generation, skr }))
+    Ok(Some(GenerationInUse { generation: current.generation, skr }))
 }

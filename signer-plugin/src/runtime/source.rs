@@ -9,7 +9,7 @@ use keystore::time::Timestamp;
 use super::setup::ZoneSetup;
 use super::watch::Stamp;
 use crate::zone::Zone;
-use crate::zonefile::{ZoneFileError, ZoneFiles};
+use crate::zonefile::{SourceFiles, ZoneFileError};
 
 /// Octets of a zone file from which on the log says when it is read, and not only that it was read.
 const LARGE: u64 = 16 << 20;
@@ -19,7 +19,7 @@ const LARGE: u64 = 16 << 20;
 pub(super) struct ZoneFileWatch {
     zone: Option<Arc<Zone>>,
     /// The files that were opened when the zone was last read, successfully or not.
-    files: ZoneFiles,
+    files: SourceFiles,
     /// Of the file and its includes, when they were last read, successfully or not.
     read: Vec<Stamp>,
     /// As they look since a change that is not read yet, and the time of the look: a file is read when it has rested.

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 
 use keystore::dns::Name;
 
-use super::schedule::{Command, Schedule, ThreadContext};
+use super::schedule::{ThreadCommand, ThreadContext, ZoneSchedule};
 
 /// Threads, as many as there are zones, up to a limit. They end when [`Threads::join`] is called.
 pub(super) struct Threads {
@@ -28,7 +28,7 @@ struct Inner {
 }
 
 struct Thread {
-    commands: Sender<Command>,
+    commands: Sender<ThreadCommand>,
     handle: JoinHandle<()>,
     /// Number of zones at work on it.
     zones: usize,
@@ -51,7 +51,7 @@ impl Threads {
         let Some(context) = inner.context.clone() else { return Ok(()) };
         while inner.threads.len() < zones.min(self.most) {
             let (commands, commanded) = channel();
-            let schedule = Schedule::new(context.clone());
+            let schedule = ZoneSchedule::new(context.clone());
             let thread = std::thread::Builder::new().name("signer".to_owned());
             let handle = thread.spawn(move || schedule.run(&commanded))?;
             inner.threads.push(Thread { commands, handle, zones: 0 });
@@ -72,7 +72,7 @@ impl Threads {
 
     /// Has the thread of a zone let it go.
     pub fn leave(&self, zone: Name) {
-        self.send(&zone, Command::Leave(zone.clone()));
+        self.send(&zone, ThreadCommand::Leave(zone.clone()));
         let mut inner = self.lock();
         let index = inner.of_zone.get(&zone).copied();
         if let Some(thread) = index.and_then(|index| inner.threads.get_mut(index)) {
@@ -81,7 +81,7 @@ impl Threads {
     }
 
     /// Tells the thread of a zone what to do; nobody where the zone was never at work.
-    pub fn send(&self, zone: &Name, command: Command) {
+    pub fn send(&self, zone: &Name, command: ThreadCommand) {
         let inner = self.lock();
         if let Some(thread) = inner.of_zone.get(zone).and_then(|index| inner.threads.get(*index)) {
             // A thread that is gone has said why.
@@ -90,7 +90,7 @@ impl Threads {
     }
 
     /// Tells every thread what to do.
-    pub fn send_to_all(&self, command: impl Fn() -> Command) {
+    pub fn send_to_all(&self, command: impl Fn() -> ThreadCommand) {
         for thread in &self.lock().threads {
             // A thread that is gone has said why.
             let _ = thread.commands.send(command());
@@ -100,7 +100,7 @@ impl Threads {
     /// Has the threads end, each after the step under way, and does not wait for that.
     pub fn begin_stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
-        self.send_to_all(|| Command::Wake);
+        self.send_to_all(|| ThreadCommand::Wake);
     }
 
     /// True when the threads are to end.

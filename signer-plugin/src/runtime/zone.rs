@@ -25,26 +25,26 @@ use metrics::zones::ReportingPart;
 use super::condition::Conditions;
 use super::folders::KeyFolders;
 use super::gate::Gate;
-use super::keyring::Keyring;
 #[cfg(test)]
-use super::keyring::Loader;
+use super::keyring::KeyLoader;
+use super::keyring::Keyring;
 use super::largest_ttl::LargestTtl;
 use super::salt::Salt;
 use super::serial::SerialFile;
 use super::served::SignerZone;
 use super::setup::ZoneSetup;
-use super::skr::{InUse, SkrWatch};
+use super::skr::{GenerationInUse, SkrWatch};
 use super::source::ZoneFileWatch;
 use crate::content::{ChangeOutcome, Reply};
 use crate::rules::DnssecRecords;
 use crate::signing::{CheckError, RetiringKey, SignedZone, SigningError, ZoneKey};
-use crate::state::{DifferenceStore, Facts, Publication, SigningFacts, ZoneState};
+use crate::state::{DifferenceStore, Publication, SigningFacts, VersionFacts, VersionStore};
 use crate::zone::Zone;
 use changes::PendingUpdates;
 use keep::{Restoring, Unwritten};
-use stored::Stored;
-use verified::Verified;
-use wanted::{Making, ToSign, Wanted, is_replaced_alike};
+use stored::KeptContent;
+use verified::VerifiedContent;
+use wanted::{Making, NextVersion, ToSign, is_replaced_alike};
 
 /// Seconds between two attempts at what failed, as long as nothing it depends on changes.
 const RETRY: u64 = 10;
@@ -70,10 +70,10 @@ pub struct ZoneRuntime {
     largest_ttl: LargestTtl,
     salt: Salt,
     conditions: Conditions,
-    state: ZoneState,
+    state: VersionStore,
     differences: DifferenceStore,
     /// The content beside the file, for a zone that has such.
-    stored: Option<Stored>,
+    stored: Option<KeptContent>,
     /// Updates that are not taken yet.
     pending: Option<PendingUpdates>,
     /// Those who are told when the content is served, and what they are told where it is not.
@@ -89,7 +89,7 @@ pub struct ZoneRuntime {
     published_before: Option<Vec<Publication>>,
     gate: Gate,
     /// What is known of the content of a presigned zone.
-    verified: Verified,
+    verified: VerifiedContent,
     /// Earliest time of the next try after a failed signing run; `None` when nothing failed.
     retry_at: Option<Timestamp>,
     /// When the next version makes what the last one left although it was due.
@@ -115,7 +115,7 @@ pub struct ZoneRuntime {
 /// What the version that is served was made of.
 struct Made {
     signed: Arc<SignedZone>,
-    facts: Facts,
+    facts: VersionFacts,
     /// When the last of its signatures becomes valid.
     valid_from: Timestamp,
     records: u64,
@@ -128,7 +128,12 @@ struct Made {
 }
 
 impl Made {
-    fn new(signed: Arc<SignedZone>, facts: Facts, keys: Vec<ZoneKey>, retiring: Vec<RetiringKey>) -> Self {
+    fn new(
+        signed: Arc<SignedZone>,
+        facts: VersionFacts,
+        keys: Vec<ZoneKey>,
+        retiring: Vec<RetiringKey>,
+    ) -> Self {
         let valid_from =
             facts.signing.as_ref().map_or(Timestamp::EPOCH, |SigningFacts { bundle, .. }| {
                 let incepts = bundle.signatures.iter().map(|s| s.incepts(facts.made_at)).max();
@@ -185,12 +190,12 @@ impl ZoneRuntime {
             source: ZoneFileWatch::default(),
             salt: Salt::new(&setup.state),
             conditions: Conditions::default(),
-            state: ZoneState::new(&setup.state, &setup.name),
+            state: VersionStore::new(&setup.state, &setup.name),
             differences: DifferenceStore::new(&setup.state, &setup.name),
             stored: setup
                 .source
                 .is_stored()
-                .then(|| Stored::new(&setup.state, &setup.name, setup.rules.dnssec)),
+                .then(|| KeptContent::new(&setup.state, &setup.name, setup.rules.dnssec)),
             pending: None,
             told_when_served: Vec::new(),
             restoring: Restoring::default(),
@@ -200,7 +205,7 @@ impl ZoneRuntime {
             unserved: None,
             published_before: None,
             gate: Gate::new(&setup.state),
-            verified: Verified::default(),
+            verified: VerifiedContent::default(),
             retry_at: None,
             slice_at: None,
             content_due: None,
@@ -218,7 +223,7 @@ impl ZoneRuntime {
 
     /// The same, with private keys opened by `load`.
     #[cfg(test)]
-    pub(super) fn with_loader(mut self, load: Loader) -> Self {
+    pub(super) fn with_loader(mut self, load: KeyLoader) -> Self {
         self.keys = self.keys.with_loader(load);
         self
     }
@@ -385,7 +390,7 @@ impl ZoneRuntime {
     /// It is the last one whose inception is reached. When the clock went back behind the inception of the bundle in use, that one
     /// stays as long as its signatures are valid: caches have it, and its keys must not be unpublished.
     fn bundle(&self, now: Timestamp) -> Option<(&Bundle, Timestamp)> {
-        let InUse { generation, skr } = self.skr.in_use()?;
+        let GenerationInUse { generation, skr } = self.skr.in_use()?;
         let made = self.made.as_ref().and_then(|made| made.facts.signing.as_ref());
         let in_use = made.filter(|made| made.generation == *generation && made.bundle.inception > now);
         let kept = in_use
@@ -433,7 +438,7 @@ impl ZoneRuntime {
         }
     }
 
-    fn renew_with(&mut self, wanted: &Wanted, now: Timestamp) -> Tried {
+    fn renew_with(&mut self, wanted: &NextVersion, now: Timestamp) -> Tried {
         let Some(reason) = self.reason(self.made.as_ref(), wanted, now) else { return Tried::Nothing };
         let made = self.make(wanted, now);
         // Signing takes time, in which another host may have become the active one.
@@ -478,7 +483,7 @@ impl ZoneRuntime {
     }
 
     /// Why a new version is due where there is `made`, if it is.
-    fn reason(&self, made: Option<&Made>, wanted: &Wanted, now: Timestamp) -> Option<&'static str> {
+    fn reason(&self, made: Option<&Made>, wanted: &NextVersion, now: Timestamp) -> Option<&'static str> {
         let Some(made) = made else { return Some("start") };
         if !Arc::ptr_eq(made.zone(), &wanted.zone) {
             return Some("new content");
@@ -563,7 +568,7 @@ impl ZoneRuntime {
         times.extend([self.skr.next_try(), self.source.next_try(now), self.largest_ttl.next_try()]);
         times.extend([self.restoring.next_try(), self.unwritten.next_try(), self.gate.next_try()]);
         times.push(self.verified.next_try());
-        times.push(self.stored.as_ref().and_then(Stored::next_try));
+        times.push(self.stored.as_ref().and_then(KeptContent::next_try));
         // What was due while nothing could be published is made as soon as something can.
         times.push(self.is_fenced.then(|| now.plus(1)));
         times.extend([self.serial_retry.at(), self.serial.as_ref().and_then(SerialFile::next_try)]);

@@ -5,7 +5,7 @@ use keystore::dns::rrsig::{self, Validity};
 use keystore::dns::{Rrset, Rrsig, Rtype};
 use keystore::exchange::Bundle;
 
-use super::plan::{self, Plan, Position, Spread};
+use super::plan::{self, Position, RenewalPlan, Spread};
 use super::tally::Tally;
 use super::{RrsetView, SignedZone, SigningError, ZoneKey};
 use crate::zone::{NodeId, Records, Zone};
@@ -51,15 +51,15 @@ pub(super) const fn is_of_bundle(rtype: Rtype) -> bool {
 
 /// What became of the RRsets that are made here.
 #[derive(Debug)]
-pub(super) struct Made(Tally);
+pub(super) struct ApexTally(Tally);
 
-impl Default for Made {
+impl Default for ApexTally {
     fn default() -> Self {
         Self(Tally::NOTHING)
     }
 }
 
-impl Made {
+impl ApexTally {
     pub const fn tally(&self) -> Tally {
         self.0
     }
@@ -70,7 +70,7 @@ impl Made {
         mut set: ApexRrset,
         zone: &Zone,
         keys: &[&ZoneKey],
-        plan: &Plan,
+        plan: &RenewalPlan,
         previous: Option<&SignedZone>,
     ) -> Result<ApexRrset, SigningError> {
         let old = previous

@@ -11,10 +11,10 @@ use rayon::prelude::*;
 
 use super::apex::{self, ApexRrset};
 use super::block::{BlockFacts, SignedBlock, SignedNode};
-use super::denial::{Chain, ChainPlan, Collision, Denial, OwnerBuf, Planned};
-use super::plan::Plan;
-use super::slots::{KeySlot, Subject, Task};
-use super::tally::{Tally, Urgency};
+use super::denial::{Chain, ChainPlan, Denial, HashCollision, OwnerBuf, Planned};
+use super::plan::RenewalPlan;
+use super::slots::{KeySlot, SignSubject, SignTask};
+use super::tally::{RenewalUrgency, Tally};
 use super::{Basis, RecordSource, Renewed, RrsetView, SignedZone, soa_with_serial};
 use crate::blocks::Blocks;
 use crate::zone::{NODES, NodeId, RrsetId, Zone};
@@ -47,13 +47,13 @@ pub(super) struct BlockDraft {
     pub block: SignedBlock,
     pub facts: BlockFacts,
     /// What is signed in it, in the order of the slots.
-    pub tasks: Vec<(Task, Urgency)>,
+    pub tasks: Vec<(SignTask, RenewalUrgency)>,
 }
 
 /// What is signed, and where its signatures go.
 pub(super) struct SlotTask<'a> {
-    pub task: Task,
-    pub urgency: Urgency,
+    pub task: SignTask,
+    pub urgency: RenewalUrgency,
     /// Octets in front of the slot.
     pub head: &'a [u8],
     pub slot: &'a mut [u8],
@@ -68,8 +68,8 @@ impl<'a> Draft<'a> {
         made_at_apex: Vec<ApexRrset>,
         denial: &Denial,
         serial: u32,
-        base: Option<(&'a SignedZone, Option<&Plan>)>,
-    ) -> Result<Self, Collision> {
+        base: Option<(&'a SignedZone, Option<&RenewalPlan>)>,
+    ) -> Result<Self, HashCollision> {
         let soa = soa_with_serial(zone, serial);
         let mut apex = apex::from_bundle(zone, bundle);
         apex.extend(made_at_apex);
@@ -133,8 +133,11 @@ impl<'a> Draft<'a> {
             let mut signed = SignedNode { offset: octets.len() as u32, ..SignedNode::default() };
             if zone.exists(node) {
                 for id in zone.rrsets_of(node).filter(|id| is_signed(zone, *id)) {
-                    let (subject, slot) = (Subject::Rrset(id.number as u32), octets.len() as u32);
-                    draft.tasks.push((Task { node, subject, number: signed.signed, slot }, Urgency::Missing));
+                    let (subject, slot) = (SignSubject::Rrset(id.number as u32), octets.len() as u32);
+                    draft.tasks.push((
+                        SignTask { node, subject, number: signed.signed, slot },
+                        RenewalUrgency::Missing,
+                    ));
                     octets.resize(octets.len() + slot_len, 0);
                     signed.signed += 1;
                 }
@@ -156,8 +159,11 @@ impl<'a> Draft<'a> {
                     draft.facts.denials += 1;
                     draft.facts.checksum =
                         draft.facts.checksum.wrapping_add(checksum(zone.key(node), &octets[start..]));
-                    let (subject, slot) = (Subject::Denial(signed.denial_len), octets.len() as u32);
-                    draft.tasks.push((Task { node, subject, number: signed.signed, slot }, Urgency::Missing));
+                    let (subject, slot) = (SignSubject::Denial(signed.denial_len), octets.len() as u32);
+                    draft.tasks.push((
+                        SignTask { node, subject, number: signed.signed, slot },
+                        RenewalUrgency::Missing,
+                    ));
                     octets.resize(octets.len() + slot_len, 0);
                 }
             }
@@ -191,9 +197,9 @@ impl<'a> Draft<'a> {
     }
 
     /// The owner of the RRset of a task; `head` as with [`Self::view`].
-    pub fn owner<'v>(&'v self, task: &Task, head: &'v [u8], room: &'v mut OwnerBuf) -> &'v [u8] {
+    pub fn owner<'v>(&'v self, task: &SignTask, head: &'v [u8], room: &'v mut OwnerBuf) -> &'v [u8] {
         match (task.subject, &self.chain.chain) {
-            (Subject::Denial(len), Chain::Nsec3(_)) => {
+            (SignSubject::Denial(len), Chain::Nsec3(_)) => {
                 let hash = head[..head.len() - usize::from(len)].last_chunk().map_or([0; 20], |hash| *hash);
                 room.put_hashed(keystore::dns::nsec3::NameHash(hash), self.zone.origin())
             }
@@ -261,15 +267,15 @@ impl<'a> Draft<'a> {
 
 impl Viewer {
     /// The RRset of a task, without signatures; `head` are the octets of the block in front of its slot.
-    pub fn view<'v>(&'v self, task: &Task, head: &'v [u8]) -> RrsetView<'v> {
+    pub fn view<'v>(&'v self, task: &SignTask, head: &'v [u8]) -> RrsetView<'v> {
         match task.subject {
-            Subject::Rrset(number) => {
+            SignSubject::Rrset(number) => {
                 let rrset = self.zone.rrset(RrsetId { node: task.node, number: number as usize });
                 let is_soa = task.node == NodeId::APEX && rrset.rtype == Rtype::SOA;
                 let data = if is_soa { self.soa.as_slice() } else { rrset.data };
                 RrsetView { rtype: rrset.rtype, ttl: rrset.ttl, data, signatures: &[] }
             }
-            Subject::Denial(len) => RrsetView {
+            SignSubject::Denial(len) => RrsetView {
                 rtype: self.denial.0,
                 ttl: self.denial.1,
                 data: &head[head.len() - usize::from(len)..],
@@ -281,7 +287,11 @@ impl Viewer {
 
 impl BlockDraft {
     /// Hands each task to `fill`, with the octets in front of its slot and the slot.
-    pub fn each(&mut self, mut fill: impl FnMut(&Task, &mut Urgency, &[u8], &mut [u8]), slot_len: usize) {
+    pub fn each(
+        &mut self,
+        mut fill: impl FnMut(&SignTask, &mut RenewalUrgency, &[u8], &mut [u8]),
+        slot_len: usize,
+    ) {
         for (task, urgency) in &mut self.tasks {
             let (head, slot) = self.block.octets.split_at_mut(task.slot as usize);
             fill(task, urgency, head, &mut slot[..slot_len]);

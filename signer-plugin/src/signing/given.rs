@@ -12,7 +12,7 @@ use keystore::time::Timestamp;
 use rayon::prelude::*;
 
 use super::block::BlockFacts;
-use super::denial::{Chain, Found, Nsec3, Nsec3Chain, OwnerBuf};
+use super::denial::{Chain, HashPosition, Nsec3, Nsec3Chain, OwnerBuf};
 use super::tally::Tally;
 use super::{Basis, RecordSource, RrsetView, SignedZone, SigningTimes, plan, soa_with_serial};
 use crate::blocks::Blocks;
@@ -110,8 +110,8 @@ impl SignedZone {
             (Chain::Nsec3(chain), RecordSource::Zone) => {
                 let hash = chain.nsec3().hash(self.zone.owner(node));
                 match self.find_hash(chain, hash) {
-                    Found::Matches(record) => Some(record),
-                    Found::Covered(_) => None,
+                    HashPosition::Matches(record) => Some(record),
+                    HashPosition::Covered(_) => None,
                 }
             }
             _ => self.is_member(node).then_some(node),

@@ -17,7 +17,7 @@ use super::slots::KeySlot;
 use super::{Basis, Denial, Nsec3, RrsetView, SignedZone, SigningTimes};
 use crate::rules::ZoneRules;
 use crate::zone::{Zone, ZoneBuilder};
-use crate::zonefile::{self, Record, ZoneFileError, ZoneFiles};
+use crate::zonefile::{self, Record, SourceFiles, ZoneFileError};
 
 /// Flag Opt-Out of NSEC3 (RFC 5155 section 3.1.2.1).
 const OPT_OUT: u8 = 1;
@@ -43,7 +43,7 @@ impl SignedFile {
     pub fn load(path: &Path, origin: &Name, rules: ZoneRules) -> Result<Self, ZoneFileError> {
         let mut builder = ZoneBuilder::with_rules(origin, rules);
         let (mut apex, mut signatures, mut opt_out) = (Vec::new(), HashMap::new(), false);
-        let mut files = ZoneFiles::default();
+        let mut files = SourceFiles::default();
         zonefile::read_noting(path, origin, &mut files, &mut |record| {
             match record.rtype {
                 Rtype::RRSIG => put_signature(&mut signatures, &record),

@@ -11,11 +11,11 @@ use rayon::prelude::*;
 use super::check::FEW;
 use super::denial::{Chain, Denial, OwnerBuf};
 use super::draft::{BlockDraft, Draft, SlotTask, Viewer};
-use super::plan::{Plan, Position, SignatureState, Spread};
+use super::plan::{Position, RenewalPlan, SignatureState, Spread};
 use super::progress::SigningProgress;
 use super::reuse::{self, RetiringKey, Reuse};
-use super::slots::{KeySlot, Subject, Task};
-use super::tally::{Tally, Urgency};
+use super::slots::{KeySlot, SignSubject, SignTask};
+use super::tally::{RenewalUrgency, Tally};
 use super::{Basis, RrsetView, SignedZone, SigningError, ZoneKey};
 use crate::zone::{NodeId, Records, RrsetId, Zone};
 
@@ -26,7 +26,7 @@ const LEAST_SLICE: usize = 10_000;
 
 pub(super) struct Maker<'a> {
     zone: &'a Zone,
-    plan: &'a Plan,
+    plan: &'a RenewalPlan,
     keys: Vec<(KeySlot, &'a ZoneKey)>,
     /// The zone's name in lower case, the signer of all.
     signer: Vec<u8>,
@@ -52,7 +52,7 @@ impl<'a> Maker<'a> {
         zone: &'a Zone,
         soa: &[u8],
         keys: &[&'a ZoneKey],
-        plan: &'a Plan,
+        plan: &'a RenewalPlan,
     ) -> Result<Self, SigningError> {
         let signer = zone.origin().canonical_wire();
         let apex_labels = zone.origin().label_count() as u8;
@@ -177,7 +177,7 @@ impl<'a> Maker<'a> {
         });
         self.put_off(&mut blocks, kept + here);
         let urgencies = blocks.iter().flat_map(|block| &block.tasks);
-        let count = urgencies.filter(|(_, urgency)| *urgency != Urgency::No).count();
+        let count = urgencies.filter(|(_, urgency)| *urgency != RenewalUrgency::No).count();
         let how = (Some(&reuse), self.plan.spread(count, kept + here, &self.signer));
         let made = self.on_threads(|| {
             let tallies = blocks.par_iter_mut().map(|block| self.make_block((draft, viewer), block, how));
@@ -197,24 +197,26 @@ impl<'a> Maker<'a> {
         &self,
         viewer: &Viewer,
         reuse: &Reuse<'_>,
-        task: &Task,
+        task: &SignTask,
         head: &[u8],
         slot: &mut [u8],
-    ) -> Urgency {
+    ) -> RenewalUrgency {
         let view = viewer.view(task, head);
         let old = reuse.of(task, &view);
         let position = Position { key: self.zone.key(task.node), rtype: view.rtype };
-        let mut urgency = Urgency::No;
+        let mut urgency = RenewalUrgency::No;
         for (place, (key, _)) in self.keys.iter().enumerate() {
             urgency =
                 urgency.min(match old.and_then(|old| reuse.signature(old, place, &position, self.plan)) {
-                    None => Urgency::Missing,
+                    None => RenewalUrgency::Missing,
                     Some(old) => {
                         slot[key.offset..key.offset + 2 + key.len].copy_from_slice(old.octets);
                         match self.plan.state(&old) {
-                            SignatureState::Good => Urgency::No,
-                            SignatureState::Due => Urgency::Due(old.expiration.since(self.plan.now) as u32),
-                            SignatureState::Urgent => Urgency::Missing,
+                            SignatureState::Good => RenewalUrgency::No,
+                            SignatureState::Due => {
+                                RenewalUrgency::Due(old.expiration.since(self.plan.now) as u32)
+                            }
+                            SignatureState::Urgent => RenewalUrgency::Missing,
                         }
                     }
                 });
@@ -225,9 +227,9 @@ impl<'a> Maker<'a> {
     /// Puts off to the next version what is due and more than one version of `all` RRsets should make. The oldest come first.
     fn put_off(&self, blocks: &mut [BlockDraft], all: usize) {
         let most = (all / 50).max(LEAST_SLICE);
-        let is_due = |urgency: &Urgency| matches!(urgency, Urgency::Due(_));
+        let is_due = |urgency: &RenewalUrgency| matches!(urgency, RenewalUrgency::Due(_));
         let urgencies = blocks.iter().flat_map(|block| block.tasks.iter().map(|(_, urgency)| *urgency));
-        let mut due: Vec<Urgency> = urgencies.filter(is_due).collect();
+        let mut due: Vec<RenewalUrgency> = urgencies.filter(is_due).collect();
         if due.len() <= most {
             return;
         }
@@ -235,7 +237,7 @@ impl<'a> Maker<'a> {
         let last = *last;
         for (_, urgency) in blocks.iter_mut().flat_map(|block| &mut block.tasks) {
             if *urgency > last {
-                *urgency = Urgency::No;
+                *urgency = RenewalUrgency::No;
             }
         }
     }
@@ -283,7 +285,7 @@ impl<'a> Maker<'a> {
             // What was copied stands in its place already.
             let copied = reuse.and_then(|reuse| reuse.judge(rrsig, place, &subject.position, self.plan));
             if let Some(old) = copied
-                && (urgency == Urgency::No || self.plan.state(&old) == SignatureState::Good)
+                && (urgency == RenewalUrgency::No || self.plan.state(&old) == SignatureState::Good)
             {
                 tally = tally.and(Tally::reused(old.expiration, old.due));
                 continue;
@@ -312,21 +314,21 @@ impl<'a> Maker<'a> {
     fn subject<'s>(
         &'s self,
         (draft, viewer): (&'s Draft<'_>, &'s Viewer),
-        task: &Task,
+        task: &SignTask,
         head: &'s [u8],
         room: &'s mut OwnerBuf,
     ) -> Subjected<'s> {
         let view = viewer.view(task, head);
         let (fold, labels) = match (task.subject, &draft.chain.chain) {
-            (Subject::Denial(_), Chain::Nsec3(_)) => (false, self.apex_labels + 1),
+            (SignSubject::Denial(_), Chain::Nsec3(_)) => (false, self.apex_labels + 1),
             (subject, _) => {
                 let wildcard = self.zone.owner(task.node).starts_with(b"\x01*");
                 let labels = self.zone.node(task.node).depth + self.apex_labels - u8::from(wildcard);
                 let fold = match subject {
-                    Subject::Rrset(number) => {
+                    SignSubject::Rrset(number) => {
                         self.zone.rrset(RrsetId { node: task.node, number: number as usize }).fold
                     }
-                    Subject::Denial(_) => false,
+                    SignSubject::Denial(_) => false,
                 };
                 (fold, labels)
             }

@@ -47,7 +47,7 @@ pub use check::CheckError;
 pub use denial::{Denial, Nsec3};
 pub use imported::SignedFile;
 pub use output::SignedRecord;
-pub(crate) use output::{RecordPlace, RecordRef};
+pub(crate) use output::{RecordRef, VisitPosition};
 pub use progress::SigningProgress;
 pub use reuse::RetiringKey;
 pub(crate) use stored::{
@@ -67,10 +67,10 @@ use crate::blocks::Blocks;
 use crate::zone::{NODES, NodeId, Records, RrsetId, Zone};
 use apex::ApexRrset;
 use block::{BlockFacts, SignedBlock, SignedNode};
-use denial::{Chain, Collision, Found, OwnerBuf};
+use denial::{Chain, HashCollision, HashPosition, OwnerBuf};
 use draft::Draft;
 use make::Maker;
-use plan::Plan;
+use plan::RenewalPlan;
 use slots::KeySlot;
 use tally::Tally;
 
@@ -242,8 +242,8 @@ pub fn sign<'a>(
     let keys = usable_keys(zone, bundle, active)?;
     let retiring = still_published(bundle, retiring);
     check_denial(zone, bundle, &policy.denial)?;
-    let plan = Plan::new(&policy.times, now);
-    let mut made = apex::Made::default();
+    let plan = RenewalPlan::new(&policy.times, now);
+    let mut made = apex::ApexTally::default();
     let mut made_at_apex = Vec::new();
     if let Denial::Nsec3(nsec3) = &policy.denial {
         let set = ApexRrset::new(Rtype::NSEC3PARAM, apex::NSEC3PARAM_TTL, [nsec3.param_rdata()]);
@@ -260,7 +260,7 @@ pub fn sign<'a>(
     let base = previous.filter(|previous| maker.goes_on_from(previous, zone, &policy.denial, &basis));
     let draft =
         Draft::new(zone, bundle, made_at_apex, &policy.denial, serial, base.map(|base| (base, Some(&plan))))
-            .map_err(|Collision(first, second)| SigningError::HashCollision { first, second })?;
+            .map_err(|HashCollision(first, second)| SigningError::HashCollision { first, second })?;
     let (blocks, tally) = maker.run(&draft, previous, &basis.retiring)?;
     let mut signed = draft.finish(bundle, maker.into_keys(), blocks, basis, now);
     signed.tally = tally;
@@ -572,7 +572,7 @@ impl SignedZone {
     }
 
     /// What the NSEC3 chain says of a hash.
-    pub(crate) fn find_hash(&self, chain: &denial::Nsec3Chain, hash: NameHash) -> Found {
+    pub(crate) fn find_hash(&self, chain: &denial::Nsec3Chain, hash: NameHash) -> HashPosition {
         chain.find(hash, |node| self.hash(node))
     }
 

@@ -37,7 +37,7 @@ pub(crate) struct RecordRef<'a> {
 
 /// The place of a record in the order of [`SignedZone::visit`]; the default is that of the first one, the SOA.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct RecordPlace {
+pub(crate) struct VisitPosition {
     /// The name.
     item: usize,
     /// The number of the record at it.
@@ -67,9 +67,9 @@ impl SignedZone {
     /// were. An NSEC3 record comes behind the RRsets of its name, as they stand together in memory. Nothing is allocated for each record.
     pub(crate) fn visit(
         &self,
-        from: RecordPlace,
+        from: VisitPosition,
         take: &mut dyn FnMut(RecordRef<'_>) -> bool,
-    ) -> Option<RecordPlace> {
+    ) -> Option<VisitPosition> {
         let mut room = OwnerBuf::new();
         let is_hashed = matches!(self.chain, Chain::Nsec3(_));
         let mut skip = from.record;
@@ -92,7 +92,7 @@ impl SignedZone {
                     || !self.is_member(node)
                     || visit(self.denial_owner(node, &mut room), self.denial(node)));
             if !is_at_end {
-                return Some(RecordPlace { item, record });
+                return Some(VisitPosition { item, record });
             }
             skip = 0;
         }

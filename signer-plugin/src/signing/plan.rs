@@ -12,7 +12,7 @@ const LARGE: usize = 1000;
 
 /// The times of a signing, worked out from the policy. Seconds.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Plan {
+pub(super) struct RenewalPlan {
     pub now: Timestamp,
     validity: u32,
     jitter: u32,
@@ -71,7 +71,7 @@ pub(super) enum SignatureState {
     Urgent,
 }
 
-impl Plan {
+impl RenewalPlan {
     pub fn new(times: &SigningTimes, now: Timestamp) -> Self {
         let validity = times.validity.max(1);
         // Policies are checked at load; whatever comes here, a new signature must not be due at once.

@@ -5,8 +5,8 @@ use keystore::dns::Rtype;
 use keystore::keys::Dnskey;
 use keystore::time::Timestamp;
 
-use super::plan::{OldSignature, Plan, Position};
-use super::slots::{KeySlot, Subject, Task};
+use super::plan::{OldSignature, Position, RenewalPlan};
+use super::slots::{KeySlot, SignSubject, SignTask};
 use super::{RrsetView, SignedZone};
 use crate::zone::{NodeId, Records, Zone};
 
@@ -59,12 +59,12 @@ impl<'a> Reuse<'a> {
     }
 
     /// The old RRSIGs of an RRset, when it is what it was.
-    pub fn of(&self, task: &Task, view: &RrsetView<'_>) -> Option<&'a [u8]> {
+    pub fn of(&self, task: &SignTask, view: &RrsetView<'_>) -> Option<&'a [u8]> {
         let node = self.node_of(task.node)?;
         let old = match task.subject {
-            Subject::Rrset(_) => self.previous.view(self.previous.zone.find(node, view.rtype)?),
+            SignSubject::Rrset(_) => self.previous.view(self.previous.zone.find(node, view.rtype)?),
             // Equal parameters, which are part of the data, and an equal name have an equal hash.
-            Subject::Denial(_) => self.previous.is_member(node).then(|| self.previous.denial(node))?,
+            SignSubject::Denial(_) => self.previous.is_member(node).then(|| self.previous.denial(node))?,
         };
         let unchanged = old.rtype == view.rtype && old.ttl == view.ttl && old.data == view.data;
         unchanged.then_some(old.signatures)
@@ -76,7 +76,7 @@ impl<'a> Reuse<'a> {
         old: &'o [u8],
         place: usize,
         position: &Position<'_>,
-        plan: &Plan,
+        plan: &RenewalPlan,
     ) -> Option<OldSignature<'o>> {
         let takers = self.takers.get(place)?;
         takers.iter().find_map(|taker| {
@@ -92,7 +92,7 @@ impl<'a> Reuse<'a> {
         octets: &'o [u8],
         place: usize,
         position: &Position<'_>,
-        plan: &Plan,
+        plan: &RenewalPlan,
     ) -> Option<OldSignature<'o>> {
         let taker = self.takers.get(place)?.iter().find(|taker| taker.made(octets))?;
         taker.judge(octets, position, plan)
@@ -107,7 +107,12 @@ impl Taker {
             && octets[18..20] == self.tag.to_be_bytes()
     }
 
-    fn judge<'o>(&self, octets: &'o [u8], position: &Position<'_>, plan: &Plan) -> Option<OldSignature<'o>> {
+    fn judge<'o>(
+        &self,
+        octets: &'o [u8],
+        position: &Position<'_>,
+        plan: &RenewalPlan,
+    ) -> Option<OldSignature<'o>> {
         let retire = self.replaced.map(|(from, to)| {
             let share = (position.hash(from.secs()) * to.since(from)) >> 32;
             (from.plus(share), to)

@@ -17,9 +17,9 @@ pub(super) struct KeySlot {
 
 /// One RRset to sign.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Task {
+pub(super) struct SignTask {
     pub node: NodeId,
-    pub subject: Subject,
+    pub subject: SignSubject,
     /// Its number among those of the name.
     pub number: u32,
     /// Where its slot begins among the octets of its block.
@@ -28,7 +28,7 @@ pub(super) struct Task {
 
 /// Which RRset of the node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Subject {
+pub(super) enum SignSubject {
     /// The RRset of the zone with this number.
     Rrset(u32),
     /// Its denial record, of so many octets, which stand in front of the slot.

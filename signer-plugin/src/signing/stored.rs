@@ -13,11 +13,11 @@ use keystore::keys::Dnskey;
 use keystore::time::Timestamp;
 
 use super::apex::{self, ApexRrset};
-use super::denial::{Chain, Collision, Planned};
+use super::denial::{Chain, HashCollision, Planned};
 use super::draft::{self, Draft};
 use super::plan;
 use super::reuse::Reuse;
-use super::slots::{KeySlot, Subject, Task};
+use super::slots::{KeySlot, SignSubject, SignTask};
 use super::tally::Tally;
 use super::verifier::Verifier;
 use super::{Basis, CheckError, Denial, SignedZone, SigningTimes};
@@ -166,7 +166,7 @@ impl SignedZone {
         if slots.len() != wanted || slot_len == 0 {
             return Err(RestoreError::Length { found: slots.len(), wanted });
         }
-        let slot_of = |task: &Task, _: &[u8]| {
+        let slot_of = |task: &SignTask, _: &[u8]| {
             let number = number_of.number(task);
             (number, slots.get(number * slot_len..(number + 1) * slot_len))
         };
@@ -206,11 +206,11 @@ impl SignedZone {
         let shared = Arc::clone(&draft.zone);
         let kind = draft.chain.chain.rtype();
         let views = draft.viewer();
-        let slot_of = |task: &Task, head: &[u8]| {
+        let slot_of = |task: &SignTask, head: &[u8]| {
             let view = views.view(task, head);
             let rtype = match task.subject {
-                Subject::Rrset(_) => view.rtype,
-                Subject::Denial(_) => kind,
+                SignSubject::Rrset(_) => view.rtype,
+                SignSubject::Denial(_) => kind,
             };
             let at = (shared.owner(task.node).to_ascii_lowercase().into_boxed_slice(), rtype);
             let slot = changes.slots.get(&at).map(|slot| &**slot);
@@ -255,11 +255,11 @@ impl Numbering {
         numbers
     }
 
-    fn number(&self, task: &Task) -> usize {
+    fn number(&self, task: &SignTask) -> usize {
         match task.subject {
             // At a delegation DS is the only one that is signed.
-            Subject::Rrset(_) => self.rrsets[task.node.position()] + task.number as usize,
-            Subject::Denial(_) => self.denials[task.node.position()],
+            SignSubject::Rrset(_) => self.rrsets[task.node.position()] + task.number as usize,
+            SignSubject::Denial(_) => self.denials[task.node.position()],
         }
     }
 }
@@ -274,7 +274,7 @@ impl StoredVersion<'_> {
         });
         let base = base.map(|base| (base, None));
         Draft::new(zone, self.bundle, made_at_apex.collect(), self.denial, self.serial, base)
-            .map_err(|Collision(..)| RestoreError::Denial)
+            .map_err(|HashCollision(..)| RestoreError::Denial)
     }
 
     /// The places of the keys in a slot, and its octets.
@@ -294,7 +294,7 @@ impl StoredVersion<'_> {
         &self,
         draft: Draft<'_>,
         (places, slot_len): (Vec<KeySlot>, usize),
-        slot_of: impl Fn(&Task, &[u8]) -> (usize, Option<&'s [u8]>),
+        slot_of: impl Fn(&SignTask, &[u8]) -> (usize, Option<&'s [u8]>),
         RestoreTimes { refresh, now }: RestoreTimes,
     ) -> Result<SignedZone, RestoreError> {
         let zone = Arc::clone(&draft.zone);

@@ -2,7 +2,7 @@
 
 use keystore::time::Timestamp;
 
-use super::plan::Plan;
+use super::plan::RenewalPlan;
 
 /// What became of the signatures of a run, or of a part of it.
 #[derive(Debug, Clone, Copy)]
@@ -18,7 +18,7 @@ pub(super) struct Tally {
 impl Tally {
     pub const NOTHING: Self = Self { made: 0, reused: 0, earliest: Timestamp::MAX, due: Timestamp::MAX };
 
-    pub const fn made(expiration: Timestamp, plan: &Plan) -> Self {
+    pub const fn made(expiration: Timestamp, plan: &RenewalPlan) -> Self {
         Self { made: 1, reused: 0, earliest: expiration, due: plan.due(expiration) }
     }
 
@@ -38,7 +38,7 @@ impl Tally {
 
 /// How urgent it is to make the signatures of an RRset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Urgency {
+pub(super) enum RenewalUrgency {
     /// There are none that can be served.
     Missing,
     /// One is due; this is the time that it is still valid, in seconds.

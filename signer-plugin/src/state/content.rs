@@ -28,7 +28,7 @@ use keystore::time::Timestamp;
 use super::codec::{Put, Take};
 use super::folder::StateFolder;
 use super::journal::{COMMIT, NAMES, put_names, take_name};
-use super::sections::{Kind, Sealer, SectionError, Unsealer};
+use super::sections::{Sealer, SectionError, SectionKind, Unsealer};
 use super::snapshot::{END, RRSETS, SECTION, SnapshotId, finish_zone, put_rrsets, take_rrset};
 use super::{Damage, FORMAT, MOST_VERSIONS, StateError, StateKind, error_at, open, set_aside};
 use crate::rules::DnssecRecords;
@@ -40,8 +40,8 @@ pub(crate) const CONTENT: &str = "content";
 const CHANGES: &str = "content-changes";
 /// The files of the content: the newest of them was written when the content last changed.
 pub(crate) const CONTENT_FILES: [&str; 2] = [CONTENT, CHANGES];
-const BASE: Kind = Kind(b'B');
-const HEAD: Kind = Kind(b'J');
+const BASE: SectionKind = SectionKind(b'B');
+const HEAD: SectionKind = SectionKind(b'J');
 /// A journal of fewer octets is not made into a new content.
 const LEAST_JOURNAL: u64 = 1 << 20;
 

@@ -21,15 +21,15 @@ use keystore::durable;
 use super::codec::{Put, Take};
 use super::facts::HistoryEnd;
 use super::folder::StateFolder;
-use super::sections::{Kind, Sealer, SectionError, Unsealer};
+use super::sections::{Sealer, SectionError, SectionKind, Unsealer};
 use super::{Damage, FORMAT, StateError, error_at, open};
 use crate::difference::Difference;
 
 /// Names of the files in the zone's state folder.
 const NAMES: [&str; 2] = ["differences-0", "differences-1"];
-const HEAD: Kind = Kind(b'H');
-const PIECE: Kind = Kind(b'D');
-const COMMIT: Kind = Kind(b'C');
+const HEAD: SectionKind = SectionKind(b'H');
+const PIECE: SectionKind = SectionKind(b'D');
+const COMMIT: SectionKind = SectionKind(b'C');
 /// Octets of a piece.
 const SECTION: usize = 256 << 10;
 /// Octets that a file may have beyond twice those of the differences that are of use.

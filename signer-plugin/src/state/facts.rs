@@ -10,7 +10,7 @@ use crate::signing::{Denial, Nsec3, SigningKeyInfo, StoredApexRrset, StoredVersi
 
 /// The facts of a version.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Facts {
+pub(crate) struct VersionFacts {
     /// Serial of the SOA record that is served.
     pub serial: u32,
     /// When the version was made.
@@ -59,7 +59,7 @@ pub(crate) struct Publication {
     pub since: Timestamp,
 }
 
-impl Facts {
+impl VersionFacts {
     pub(super) fn put(&self, out: &mut Vec<u8>) {
         out.put_u32(self.serial);
         out.put_u64(self.made_at.secs());

@@ -6,8 +6,8 @@ use keystore::dns::Name;
 use keystore::exchange::Bundle;
 use keystore::time::Timestamp;
 
-use super::facts::{Facts, Publication, SigningFacts};
-use super::sections::{Kind, Sealer, Unsealer};
+use super::facts::{Publication, SigningFacts, VersionFacts};
+use super::sections::{Sealer, SectionKind, Unsealer};
 use super::{ContentStore, FORMAT, advance, content, journal, restore, snapshot};
 use crate::signing::{Denial, RestoreTimes, SignedZone, StoredChanges};
 use crate::zone::{ContentChange, Zone};
@@ -20,7 +20,7 @@ pub type Sections = Vec<(u8, Vec<u8>)>;
 pub fn seal(sections: &[(u8, Vec<u8>)]) -> (Vec<u8>, [u8; 32]) {
     let sealer = sections.iter().try_fold(Sealer::begin(Vec::new(), FORMAT), |sealer, (kind, payload)| {
         let mut sealer = sealer?;
-        sealer.section(Kind(*kind), payload)?;
+        sealer.section(SectionKind(*kind), payload)?;
         Ok::<_, std::io::Error>(Ok(sealer))
     });
     let Ok(Ok(sealer)) = sealer else { return (Vec::new(), [0; 32]) };
@@ -51,7 +51,8 @@ pub fn stored(signed: &SignedZone, bundle: &Bundle, denial: &Denial, now: Timest
         denial_checksum: signed.denial_checksum(),
         made_at_apex: signed.made_at_apex(),
     };
-    let mut facts = Facts { serial: signed.serial(), made_at: now, signing: Some(signing), history: None };
+    let mut facts =
+        VersionFacts { serial: signed.serial(), made_at: now, signing: Some(signing), history: None };
     let mut version = Vec::new();
     let Ok((id, _)) = snapshot::write(signed, &facts, &mut version) else { return Default::default() };
     let changes = journal::begin(&id).and_then(|(mut octets, end)| {

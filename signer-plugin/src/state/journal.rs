@@ -13,17 +13,17 @@ use std::io::{self, BufReader, Read, Write};
 use keystore::dns::{Name, Rtype, name};
 
 use super::codec::{Put, Take};
-use super::facts::Facts;
-use super::sections::{Kind, Sealer, SectionError, Unsealer};
+use super::facts::VersionFacts;
+use super::sections::{Sealer, SectionError, SectionKind, Unsealer};
 use super::snapshot::SnapshotId;
 use super::{Damage, FORMAT, StateKind};
 use crate::signing::{SignedZone, StoredChanges};
 use crate::zone::{ContentChange, NameChange, NodeId, OwnedRrset};
 
-const HEAD: Kind = Kind(b'J');
-pub(super) const NAMES: Kind = Kind(b'N');
-const PATCH: Kind = Kind(b'P');
-pub(super) const COMMIT: Kind = Kind(b'C');
+const HEAD: SectionKind = SectionKind(b'J');
+pub(super) const NAMES: SectionKind = SectionKind(b'N');
+const PATCH: SectionKind = SectionKind(b'P');
+pub(super) const COMMIT: SectionKind = SectionKind(b'C');
 
 /// A section ends with the name or the signatures that reach this length, in octets.
 const SECTION: usize = 256 << 10;
@@ -103,7 +103,7 @@ pub(super) fn encode(
     end: &JournalEnd,
     patch: &Patch,
     signed: &SignedZone,
-    facts: &Facts,
+    facts: &VersionFacts,
 ) -> io::Result<(Vec<u8>, JournalEnd)> {
     let mut sealer = Sealer::go_on(Vec::new(), end.digest, end.len);
     let mut section = Vec::new();
@@ -131,7 +131,7 @@ pub(super) fn encode(
 }
 
 /// How a journal was found.
-pub(super) enum Found {
+pub(super) enum JournalFound {
     /// It continues another snapshot: that of before, after a crash between two writes.
     Stale,
     /// All of it was taken.
@@ -146,9 +146,9 @@ pub(super) fn replay(
     from: impl Read,
     id: &SnapshotId,
     kind: &StateKind,
-    facts: &mut Facts,
+    facts: &mut VersionFacts,
     changes: &mut StoredChanges,
-) -> Result<Found, (Damage, u64)> {
+) -> Result<JournalFound, (Damage, u64)> {
     let from = BufReader::with_capacity(SECTION, from);
     let mut unsealer = match Unsealer::begin(from, FORMAT) {
         Ok(unsealer) => unsealer,
@@ -156,7 +156,7 @@ pub(super) fn replay(
     };
     match unsealer.next() {
         Ok(Some((HEAD, found))) if found == id => {}
-        Ok(Some((HEAD, _))) => return Ok(Found::Stale),
+        Ok(Some((HEAD, _))) => return Ok(JournalFound::Stale),
         Ok(_) => return Err((Damage::Order, 0)),
         Err(error) => return Err((error.into(), 0)),
     }
@@ -166,19 +166,19 @@ pub(super) fn replay(
         let at = unsealer.position();
         let damage = |damage: Damage| (damage, at);
         match unsealer.next() {
-            Ok(None) if at == end.len => return Ok(Found::Whole(end)),
-            Ok(None) | Err(SectionError::CutShort) => return Ok(Found::Cut),
+            Ok(None) if at == end.len => return Ok(JournalFound::Whole(end)),
+            Ok(None) | Err(SectionError::CutShort) => return Ok(JournalFound::Cut),
             Err(SectionError::Checksum) => {
                 let torn =
                     unsealer.ends_in_zeros().map_err(|error| damage(SectionError::from(error).into()))?;
-                return if torn { Ok(Found::Cut) } else { Err(damage(SectionError::Checksum.into())) };
+                return if torn { Ok(JournalFound::Cut) } else { Err(damage(SectionError::Checksum.into())) };
             }
             Err(error) => return Err(damage(error.into())),
             Ok(Some((NAMES, payload))) => names.extend_from_slice(payload),
             Ok(Some((PATCH, payload))) => patches.extend_from_slice(payload),
             Ok(Some((COMMIT, payload))) => {
                 let mut from = Take(payload);
-                let taken = Facts::take(&mut from, &kind.zone).filter(|_| from.is_empty());
+                let taken = VersionFacts::take(&mut from, &kind.zone).filter(|_| from.is_empty());
                 let new = taken.ok_or_else(|| damage(Damage::Field))?;
                 gather(&names, &patches, (&new, kind), changes).ok_or_else(|| damage(Damage::Field))?;
                 *facts = new;
@@ -200,7 +200,7 @@ pub(super) fn replay(
 fn gather(
     names: &[u8],
     patches: &[u8],
-    (facts, kind): (&Facts, &StateKind),
+    (facts, kind): (&VersionFacts, &StateKind),
     changes: &mut StoredChanges,
 ) -> Option<()> {
     let slot_len = facts.slot_len();

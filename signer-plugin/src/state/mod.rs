@@ -33,7 +33,7 @@ mod tests;
 
 pub(crate) use content::{CONTENT, CONTENT_FILES, ContentStore, StoredContent};
 pub(crate) use differences::DifferenceStore;
-pub(crate) use facts::{Facts, Publication, SigningFacts};
+pub(crate) use facts::{Publication, SigningFacts, VersionFacts};
 pub(crate) use folder::StateFolder;
 
 use std::fs::File;
@@ -49,7 +49,7 @@ use keystore::time::Timestamp;
 use crate::rules::{DnssecRecords, RecordProblem, ZoneRules};
 use crate::signing::{RestoreError, RestoreTimes, SignedZone, StoredChanges};
 use crate::zone::ZoneBuilder;
-use journal::{Found, JournalEnd, Patch};
+use journal::{JournalEnd, JournalFound, Patch};
 use sections::SectionError;
 use snapshot::{Snapshot, SnapshotId};
 
@@ -124,7 +124,7 @@ impl Limits {
 
 /// The files of one zone.
 #[derive(Debug)]
-pub(crate) struct ZoneState {
+pub(crate) struct VersionStore {
     folder: StateFolder,
     zone: Name,
     limits: Limits,
@@ -158,12 +158,12 @@ impl StateKind {
 
 /// A version that was found on disk.
 #[derive(Debug)]
-pub(crate) struct Loaded {
+pub(crate) struct LoadedVersion {
     pub signed: Arc<SignedZone>,
-    pub facts: Facts,
+    pub facts: VersionFacts,
 }
 
-impl ZoneState {
+impl VersionStore {
     /// The state of `zone` in `folder`; nothing is read yet.
     pub fn new(folder: &Path, zone: &Name) -> Self {
         Self { folder: StateFolder::new(folder), zone: zone.clone(), limits: Limits::DEFAULT, held: None }
@@ -174,7 +174,7 @@ impl ZoneState {
     ///
     /// # Errors
     /// When a file cannot be read, or is damaged; nothing is changed on disk then, see [`Self::set_aside`].
-    pub fn load(&mut self, refresh: u32, now: Timestamp) -> Result<Option<Loaded>, StateError> {
+    pub fn load(&mut self, refresh: u32, now: Timestamp) -> Result<Option<LoadedVersion>, StateError> {
         self.held = None;
         // What a process that died left; the folder may be missing, and what cannot be removed does no harm.
         let _ = durable::sweep_temps(self.folder.path());
@@ -184,7 +184,7 @@ impl ZoneState {
         let changes = self.folder.path().join(CHANGES);
         let (mut facts, mut changed) = (snapshot.facts.clone(), StoredChanges::default());
         let found = match open(&changes)? {
-            None => Found::Stale,
+            None => JournalFound::Stale,
             Some(file) => journal::replay(file, &snapshot.id, &snapshot.kind(), &mut facts, &mut changed)
                 .map_err(|e| error_at(&changes, e))?,
         };
@@ -198,9 +198,9 @@ impl ZoneState {
         let signed = Arc::new(signed);
         // A journal that was cut is not appended to: the next version is a snapshot.
         let journal = match found {
-            Found::Stale => Some(None),
-            Found::Whole(end) => Some(Some(end)),
-            Found::Cut => {
+            JournalFound::Stale => Some(None),
+            JournalFound::Whole(end) => Some(Some(end)),
+            JournalFound::Cut => {
                 tracing::info!(zone = %self.zone, file = %changes.display(), "its last version is not whole; the one before it is taken");
                 None
             }
@@ -211,11 +211,11 @@ impl ZoneState {
             len: snapshot.len,
             journal,
         });
-        Ok(Some(Loaded { signed, facts }))
+        Ok(Some(LoadedVersion { signed, facts }))
     }
 
     /// Writes a version down; when this returns `Ok` it outlives a loss of power, and may be served.
-    pub fn save(&mut self, signed: &Arc<SignedZone>, facts: &Facts) -> io::Result<()> {
+    pub fn save(&mut self, signed: &Arc<SignedZone>, facts: &VersionFacts) -> io::Result<()> {
         // Whatever fails, the next version is a snapshot: a file whose write failed is not appended to.
         let held = self.held.take();
         if let Some(held) = held
@@ -245,7 +245,7 @@ impl ZoneState {
         held: &Held,
         patch: &Patch,
         signed: &SignedZone,
-        facts: &Facts,
+        facts: &VersionFacts,
     ) -> io::Result<(Vec<u8>, JournalEnd)> {
         match &held.journal {
             Some(end) => journal::encode(end, patch, signed, facts),
@@ -288,7 +288,7 @@ fn restore(snapshot: &Snapshot, times: RestoreTimes) -> Result<SignedZone, Resto
 fn advance(
     signed: &SignedZone,
     changes: &StoredChanges,
-    facts: &Facts,
+    facts: &VersionFacts,
     times: RestoreTimes,
 ) -> Result<SignedZone, RestoreError> {
     match facts.stored() {

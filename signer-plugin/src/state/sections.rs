@@ -21,7 +21,7 @@ type Digest = [u8; 32];
 
 /// What a section holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Kind(pub u8);
+pub(super) struct SectionKind(pub u8);
 
 /// What is wrong with a file of sections.
 #[derive(Debug, thiserror::Error)]
@@ -58,7 +58,7 @@ impl<W: Write> Sealer<W> {
         Self { out, digest, len }
     }
 
-    pub fn section(&mut self, kind: Kind, payload: &[u8]) -> io::Result<()> {
+    pub fn section(&mut self, kind: SectionKind, payload: &[u8]) -> io::Result<()> {
         let len = u32::try_from(payload.len()).ok().filter(|len| *len <= MAX_PAYLOAD);
         let Some(len) = len else { return Err(io::Error::other("a section of the state is too long")) };
         let head = section_head(kind, len);
@@ -113,7 +113,7 @@ impl<R: Read> Unsealer<R> {
     }
 
     /// The next section; `None` at the end of the file.
-    pub fn next(&mut self) -> Result<Option<(Kind, &[u8])>, SectionError> {
+    pub fn next(&mut self) -> Result<Option<(SectionKind, &[u8])>, SectionError> {
         let mut head = [0; HEAD_LEN as usize];
         match read_up_to(&mut self.from, &mut head)? {
             0 => return Ok(None),
@@ -140,7 +140,7 @@ impl<R: Read> Unsealer<R> {
         }
         self.digest = digest;
         self.at += HEAD_LEN + u64::from(len) + 16;
-        Ok(Some((Kind(head[0]), &self.payload)))
+        Ok(Some((SectionKind(head[0]), &self.payload)))
     }
 
     /// The digest of the last section.
@@ -180,7 +180,7 @@ fn head(format: u16) -> [u8; 10] {
     head
 }
 
-const fn section_head(kind: Kind, len: u32) -> [u8; 5] {
+const fn section_head(kind: SectionKind, len: u32) -> [u8; 5] {
     let [a, b, c, d] = len.to_be_bytes();
     [kind.0, a, b, c, d]
 }

@@ -15,19 +15,19 @@ use std::sync::Arc;
 use keystore::dns::{Name, Rtype, name};
 
 use super::codec::{Put, Take};
-use super::facts::Facts;
-use super::sections::{Kind, Sealer, SectionError, Unsealer};
+use super::facts::VersionFacts;
+use super::sections::{Sealer, SectionError, SectionKind, Unsealer};
 use super::{Damage, FORMAT, StateKind};
 use crate::rules::{DnssecRecords, RecordProblem, ZoneRules};
 use crate::signing::SignedZone;
 use crate::zone::{Records, Zone, ZoneBuilder};
-use crate::zonefile::{Record, RecordPlace, ZoneFileError, ZoneFiles};
+use crate::zonefile::{Record, RecordPlace, SourceFiles, ZoneFileError};
 
-const HEAD: Kind = Kind(b'H');
-const KEPT: Kind = Kind(b'K');
-pub(super) const RRSETS: Kind = Kind(b'R');
-const SIGNATURES: Kind = Kind(b'S');
-pub(super) const END: Kind = Kind(b'E');
+const HEAD: SectionKind = SectionKind(b'H');
+const KEPT: SectionKind = SectionKind(b'K');
+pub(super) const RRSETS: SectionKind = SectionKind(b'R');
+const SIGNATURES: SectionKind = SectionKind(b'S');
+pub(super) const END: SectionKind = SectionKind(b'E');
 
 /// A section ends with the RRset that reaches this length, in octets.
 pub(super) const SECTION: usize = 256 << 10;
@@ -41,7 +41,7 @@ pub(super) struct Snapshot {
     /// Octets of the file.
     pub len: u64,
     pub zone: Arc<Zone>,
-    pub facts: Facts,
+    pub facts: VersionFacts,
     pub slots: Vec<u8>,
 }
 
@@ -55,7 +55,7 @@ impl Snapshot {
 /// Writes a version; gives the snapshot's ID and length.
 pub(super) fn write(
     signed: &SignedZone,
-    facts: &Facts,
+    facts: &VersionFacts,
     out: &mut dyn Write,
 ) -> io::Result<(SnapshotId, u64)> {
     let zone = signed.zone();
@@ -122,7 +122,7 @@ pub(super) fn take_rrset(from: &mut Take<'_>, builder: &mut ZoneBuilder) -> Resu
 
 /// The zone of the RRsets that were taken, from a file of `len` octets.
 pub(super) fn finish_zone(builder: ZoneBuilder, len: u64) -> Result<Zone, (Damage, u64)> {
-    builder.finish(ZoneFiles::default()).map_err(|error| match error {
+    builder.finish(SourceFiles::default()).map_err(|error| match error {
         ZoneFileError::Record { what, .. } => (what.into(), len),
         _ => (Damage::Field, len),
     })
@@ -154,14 +154,14 @@ pub(super) fn read(from: impl Read, zone: &Name) -> Result<Snapshot, (Damage, u6
 /// A snapshot as far as it was read.
 struct Reader {
     builder: ZoneBuilder,
-    facts: Option<Facts>,
+    facts: Option<VersionFacts>,
     rrsets: u64,
     slots: Vec<u8>,
 }
 
 impl Reader {
     /// Takes the next section; true when it is the last one.
-    fn take(&mut self, kind: Kind, payload: &[u8], zone: &Name) -> Result<bool, Damage> {
+    fn take(&mut self, kind: SectionKind, payload: &[u8], zone: &Name) -> Result<bool, Damage> {
         let mut from = Take(payload);
         match kind {
             HEAD if self.facts.is_none() => {
@@ -169,7 +169,7 @@ impl Reader {
                 if found != *zone {
                     return Err(Damage::OtherZone(found));
                 }
-                self.facts = Some(Facts::take(&mut from, zone).ok_or(Damage::Field)?);
+                self.facts = Some(VersionFacts::take(&mut from, zone).ok_or(Damage::Field)?);
             }
             KEPT if self.facts.is_some() && self.rrsets == 0 => {
                 let rules = ZoneRules { dnssec: DnssecRecords::Kept, ..ZoneRules::default() };

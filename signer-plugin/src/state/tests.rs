@@ -16,13 +16,13 @@ use crate::zone::Zone;
 /// A folder with the state of a zone.
 struct Bench {
     dir: tempfile::TempDir,
-    state: ZoneState,
+    state: VersionStore,
 }
 
 impl Bench {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let state = ZoneState::new(dir.path(), &name("example"));
+        let state = VersionStore::new(dir.path(), &name("example"));
         Self { dir, state }
     }
 
@@ -30,8 +30,8 @@ impl Bench {
         self.dir.path().join(name)
     }
 
-    fn load(&self) -> Result<Option<Loaded>, StateError> {
-        ZoneState::new(self.dir.path(), &name("example")).load(POLICY.times.refresh, NOW)
+    fn load(&self) -> Result<Option<LoadedVersion>, StateError> {
+        VersionStore::new(self.dir.path(), &name("example")).load(POLICY.times.refresh, NOW)
     }
 
     /// The serial that is found; `None` for an error.
@@ -59,13 +59,13 @@ fn zone_with(hosts: usize, address: u8) -> Arc<Zone> {
     Arc::new(zone("example", &text).unwrap())
 }
 
-fn version(zone: &Arc<Zone>, serial: u32, previous: Option<&SignedZone>) -> (Arc<SignedZone>, Facts) {
+fn version(zone: &Arc<Zone>, serial: u32, previous: Option<&SignedZone>) -> (Arc<SignedZone>, VersionFacts) {
     let (ksk, zsk) = keys();
     let bundle = bundle(zone.origin(), ksk, &[zsk], NOW, 30 * DAY);
     let policy = POLICY;
     let signed = signing::sign(zone, &bundle, std::slice::from_ref(zsk), &policy, serial, previous, NOW);
     let signed = Arc::new(signed.unwrap());
-    let facts = Facts {
+    let facts = VersionFacts {
         serial,
         made_at: NOW,
         signing: Some(SigningFacts {
@@ -110,7 +110,7 @@ fn what_was_saved_is_found_again_octet_for_octet() {
             assert!(len(CHANGES) < len(VERSION) / 50, "{} {}", len(CHANGES), len(VERSION));
         }
         // A restart goes on with the journal.
-        let mut again = ZoneState::new(bench.dir.path(), &name("example"));
+        let mut again = VersionStore::new(bench.dir.path(), &name("example"));
         let found = again.load(POLICY.times.refresh, NOW).unwrap().unwrap();
         let (signed, facts) = version(found.signed.zone(), 12, Some(&found.signed));
         let inode = |name| std::os::unix::fs::MetadataExt::ino(&fs::metadata(bench.path(name)).unwrap());
@@ -204,7 +204,7 @@ fn after_a_cut_the_next_version_is_a_snapshot() {
     bench.state.save(&second, &facts).unwrap();
     let good = fs::read(bench.path(CHANGES)).unwrap();
     fs::write(bench.path(CHANGES), &good[..good.len() - 1]).unwrap();
-    let mut state = ZoneState::new(bench.dir.path(), &name("example"));
+    let mut state = VersionStore::new(bench.dir.path(), &name("example"));
     let found = state.load(POLICY.times.refresh, NOW).unwrap().unwrap();
     assert_eq!(found.facts.serial, 7);
     let (third, facts) = version(found.signed.zone(), 9, Some(&found.signed));
@@ -236,8 +236,8 @@ fn what_is_no_state_of_this_zone_is_damage_with_its_cause() {
     let (signed, facts) = version(&zone_with(0, 1), 7, None);
     bench.state.save(&signed, &facts).unwrap();
     let good = fs::read(bench.path(VERSION)).unwrap();
-    let other = ZoneState::new(bench.dir.path(), &name("other")).load(POLICY.times.refresh, NOW);
-    let cause = |result: Result<Option<Loaded>, StateError>| match result {
+    let other = VersionStore::new(bench.dir.path(), &name("other")).load(POLICY.times.refresh, NOW);
+    let cause = |result: Result<Option<LoadedVersion>, StateError>| match result {
         Err(StateError::Damaged { damage, .. }) => damage.to_string(),
         other => panic!("{other:?}"),
     };
@@ -321,7 +321,7 @@ fn a_bundle_with_other_types_at_the_apex_goes_to_the_journal_too() {
         signing::sign(&zone, &other, std::slice::from_ref(zsk), &POLICY, 8, Some(&first), NOW).unwrap();
     let signed = Arc::new(signed);
     let parts = SigningFacts { bundle: other, denial_checksum: signed.denial_checksum(), ..parts };
-    let facts = Facts { serial: 8, made_at: NOW, signing: Some(parts), history: None };
+    let facts = VersionFacts { serial: 8, made_at: NOW, signing: Some(parts), history: None };
     bench.state.save(&signed, &facts).unwrap();
     let found = bench.load().unwrap().unwrap();
     assert_eq!(text(&found.signed), text(&signed));
@@ -351,7 +351,7 @@ fn a_change_of_the_denial_is_found_again_by_snapshot_and_by_journal() {
             made_at_apex: signed.made_at_apex(),
             ..parts.clone()
         };
-        let facts = Facts { serial, made_at: NOW, signing: Some(parts), history: None };
+        let facts = VersionFacts { serial, made_at: NOW, signing: Some(parts), history: None };
         bench.state.save(&signed, &facts).unwrap();
         let found = bench.load().unwrap().unwrap();
         assert_eq!((text(&found.signed), &found.facts), (text(&signed), &facts), "{serial}");
@@ -386,7 +386,7 @@ fn changed_names_go_to_the_journal_and_are_found_again() {
             let keys = std::slice::from_ref(zsk);
             let signed = signing::sign(&zone, &bundle, keys, &policy, serial, last.as_deref(), NOW).unwrap();
             let signed = Arc::new(signed);
-            let facts = Facts {
+            let facts = VersionFacts {
                 serial,
                 made_at: NOW,
                 signing: Some(SigningFacts {
@@ -409,7 +409,7 @@ fn changed_names_go_to_the_journal_and_are_found_again() {
         let len = |name| fs::metadata(bench.path(name)).unwrap().len();
         assert!(len(CHANGES) < len(VERSION) / 50, "{} {}", len(CHANGES), len(VERSION));
         // A restart goes on with the journal, and what it changes is what was there before the restart.
-        let mut again = ZoneState::new(bench.dir.path(), &name("example"));
+        let mut again = VersionStore::new(bench.dir.path(), &name("example"));
         let found = again.load(POLICY.times.refresh, NOW).unwrap().unwrap();
         let before = len(CHANGES);
         again.save(&found.signed, &found.facts).unwrap();
@@ -469,7 +469,7 @@ proptest! {
             let serial = 7 + round as u32;
             let zsk = std::slice::from_ref(zsk);
             let signed = Arc::new(signing::sign(&zone, &bundle, zsk, &policy, serial, last.as_deref(), NOW).unwrap());
-            let facts = Facts {
+            let facts = VersionFacts {
                 serial,
                 made_at: NOW,
                 signing: Some(SigningFacts {
@@ -491,7 +491,7 @@ proptest! {
             last = Some(signed);
             if round == restart {
                 // The process goes on with what it finds.
-                let mut state = ZoneState::new(bench.dir.path(), &name("example"));
+                let mut state = VersionStore::new(bench.dir.path(), &name("example"));
                 last = Some(state.load(POLICY.times.refresh, NOW).unwrap().unwrap().signed);
                 state.limits = bench.state.limits;
                 bench.state = state;
@@ -527,12 +527,12 @@ fn a_journal_whose_names_make_no_zone_is_damage() {
     for names in names {
         let bench = Bench::new();
         fs::write(bench.path(VERSION), &out).unwrap();
-        let facts = Facts { serial: 8, ..facts.clone() };
+        let facts = VersionFacts { serial: 8, ..facts.clone() };
         let mut commit = Vec::new();
         facts.put(&mut commit);
         let mut sealer = sections::Sealer::begin(Vec::new(), FORMAT).unwrap();
         for (kind, payload) in [(b'J', &id[..]), (b'N', &names), (b'C', &commit)] {
-            sealer.section(sections::Kind(kind), payload).unwrap();
+            sealer.section(sections::SectionKind(kind), payload).unwrap();
         }
         fs::write(bench.path(CHANGES), sealer.finish().0).unwrap();
         assert_eq!(bench.found(), None, "{names:?}");

@@ -7,7 +7,7 @@ use keystore::dns::{Name, Rtype};
 use tokio::sync::Notify;
 
 use super::access::TransferSettings;
-use crate::reply::Reply;
+use crate::reply::MessageParts;
 
 /// What a primary has said of a new version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +74,7 @@ pub(super) fn is_of_primary(settings: &TransferSettings, from: IpAddr, key: Opti
 
 /// The serial that a NOTIFY gives as a hint.
 pub(super) fn hint(notify: &[u8], zone: &Name) -> Option<u32> {
-    let message = Reply::read(notify).ok()?;
+    let message = MessageParts::read(notify).ok()?;
     let soa = message.answers.into_iter().find(|rr| rr.rtype == Rtype::SOA && rr.owner == *zone)?;
     let numbers: &[u8; 20] = soa.rdata.last_chunk()?;
     numbers.first_chunk().map(|serial| u32::from_be_bytes(*serial))

@@ -20,7 +20,7 @@ const REMEMBERED: usize = SLOTS / 4 * 3;
 
 /// Writes the messages of a transfer, one after the other, into a buffer of the caller.
 #[derive(Debug)]
-pub(super) struct Packer {
+pub(super) struct MessageWriter {
     /// Where each remembered tail stands in the message, at the place that its hash says, with other bits of the hash.
     slots: Box<[(u16, u16); SLOTS]>,
     remembered: usize,
@@ -35,7 +35,7 @@ pub(super) struct Packer {
     is_stream: bool,
 }
 
-impl Packer {
+impl MessageWriter {
     pub fn new() -> Self {
         Self {
             slots: Box::new([FREE; SLOTS]),

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use keystore::time::Timestamp;
 
-use super::message::{MAX_MESSAGE, Packer};
+use super::message::{MAX_MESSAGE, MessageWriter};
 use super::tsig::Signer;
 use super::version::TransferVersion;
 use crate::answer::edns::{BLOCK, EXTENDED_ERROR, OPT, OPTION, put_option};
 use crate::answer::query::{EXPIRE, HEADER, PADDING};
 use crate::difference::{Difference, ListPlace, RecordList};
-use crate::signing::{RecordPlace, RecordRef};
+use crate::signing::{RecordRef, VisitPosition};
 
 /// Largest UDP answer that we say we take, in octets.
 const OUR_UDP_SIZE: u16 = 1232;
@@ -100,14 +100,14 @@ pub(crate) struct Messages {
     content: Content,
     place: Place,
     signer: Option<Signer>,
-    packer: Packer,
+    packer: MessageWriter,
 }
 
 /// The next record of the content.
 #[derive(Debug, Clone, Copy)]
 enum Place {
     /// In the zone.
-    Zone(RecordPlace),
+    Zone(VisitPosition),
     /// In one of the lists of the content.
     List(usize, ListPlace),
     /// The SOA record, which is the last one, or the only one.
@@ -119,12 +119,12 @@ impl Messages {
     pub fn new(heading: Heading, content: Content, signer: Option<Signer>) -> Self {
         let place = match &content {
             Content::Soa(_) => Place::LastSoa,
-            Content::Zone(TransferVersion::Signed(_)) => Place::Zone(RecordPlace::default()),
+            Content::Zone(TransferVersion::Signed(_)) => Place::Zone(VisitPosition::default()),
             Content::Zone(TransferVersion::Plain(_)) | Content::Difference(_) => {
                 Place::List(0, ListPlace::default())
             }
         };
-        Self { heading, content, place, signer, packer: Packer::new() }
+        Self { heading, content, place, signer, packer: MessageWriter::new() }
     }
 
     /// The form of the answer, for people: an IXFR may have that of an AXFR.

@@ -18,7 +18,7 @@ use super::request::{Outgoing, Reaction, Way, react};
 use super::*;
 use crate::answer::{AnswerOutcome, Arrival, Context, Transport, answer};
 use crate::border::MAX_UDP;
-use crate::reply::{Reply, Rr};
+use crate::reply::{MessageParts, Rr};
 use crate::signing;
 use crate::testing::{DAY, NOW, POLICY, bundle, keys, name, zone};
 
@@ -207,7 +207,7 @@ fn verified(messages: &[Vec<u8>], mut sequence: Sequence) -> Vec<Rr> {
     let mut records = Vec::new();
     for octets in messages {
         assert!(octets.len() <= 16_383, "{}", octets.len());
-        let reply = Reply::read(octets).expect("a message");
+        let reply = MessageParts::read(octets).expect("a message");
         assert!(reply.tsig.is_some() && reply.id == 0x1234 && reply.flags == 0x8400, "{:x}", reply.flags);
         assert_eq!(octets[4..6], [0, 1], "each has the question");
         records.extend(reply.answers);
@@ -387,7 +387,7 @@ fn expire_is_answered_where_it_is_asked_for() {
         let query = Query { expire, edns, serial: Some(7), ..Query::of(rtype) };
         let (query, _) = query.signed(site.key("xfr"), NOW.secs());
         let messages = site.ask(&query, Transport::Stream);
-        let reply = Reply::read(&messages[0]).expect("a message");
+        let reply = MessageParts::read(&messages[0]).expect("a message");
         assert_eq!(reply.opt.is_some(), edns.is_some(), "{rtype}");
         let found = reply.opt.and_then(|opt| {
             let (_, value) = opt.options.into_iter().find(|(code, _)| *code == 9)?;
@@ -400,7 +400,7 @@ fn expire_is_answered_where_it_is_asked_for() {
 /// RCODE, and the error field and length of MAC of the TSIG record.
 fn outcome(messages: &[Vec<u8>]) -> (u16, Option<(u16, u16)>) {
     let [message] = messages else { panic!("one message, not {}", messages.len()) };
-    let reply = Reply::read(message).expect("a message");
+    let reply = MessageParts::read(message).expect("a message");
     assert!(reply.answers.is_empty() && message[4..6] == [0, 1], "the question is repeated");
     let tsig = reply.tsig.map(|rr| {
         let at = keystore::dns::name::wire_len(&rr.rdata).unwrap() + 8;
@@ -476,8 +476,8 @@ fn the_mac_of_a_badtime_answer_is_right_and_has_our_time() {
     assert_eq!(outcome(&messages), (9, Some((18, 32))));
     // By hand, as the library checks no MAC of such an answer: that of the request, the message, the variables.
     let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, b"0123456789abcdef");
-    let tsig = Reply::read(&messages[0]).expect("a message").tsig.expect("TSIG");
-    let request = Reply::read(&{
+    let tsig = MessageParts::read(&messages[0]).expect("a message").tsig.expect("TSIG");
+    let request = MessageParts::read(&{
         let mut response = query.clone();
         response[2] |= 0x80;
         response

@@ -13,7 +13,7 @@ use crate::zone::{ContentChange, Edit, EditedRrset, Zone};
 
 /// What the served version has beside the content of the zone.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Served {
+pub(crate) struct ServedApex {
     /// The serial of the SOA record that is served.
     pub serial: u32,
     /// Types of the records that the signer has made for the apex.
@@ -37,7 +37,7 @@ impl From<UpdateRcode> for NotDone {
 /// The zone after an update, with what changes; `None` when nothing does. `max_ttl` is the largest TTL that a record may have.
 pub(crate) fn evaluate(
     zone: &Zone,
-    served: &Served,
+    served: &ServedApex,
     message: &UpdateMessage,
     rules: &[UpdateRule],
     max_ttl: Option<u32>,
@@ -61,7 +61,7 @@ pub(crate) fn evaluate(
 
 struct Evaluation<'a> {
     zone: &'a Zone,
-    served: &'a Served,
+    served: &'a ServedApex,
     edit: Edit<'a>,
 }
 

@@ -10,7 +10,7 @@ mod message;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub(crate) use evaluate::{NotDone, Served, evaluate};
+pub(crate) use evaluate::{NotDone, ServedApex, evaluate};
 pub use message::{UpdateMessage, UpdateRecord};
 
 use keystore::config::content::UpdateRule;

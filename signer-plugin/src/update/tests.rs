@@ -63,7 +63,7 @@ pub(crate) fn everything() -> UpdateRule {
 }
 
 fn try_on(zone: &Zone, message: &UpdateMessage, rules: &[UpdateRule]) -> Result<Option<Zone>, UpdateRcode> {
-    let served = Served { serial: SERVED, made_at_apex: vec![Rtype::DNSKEY] };
+    let served = ServedApex { serial: SERVED, made_at_apex: vec![Rtype::DNSKEY] };
     match evaluate(zone, &served, message, rules, Some(86_400)) {
         Ok(done) => Ok(done.map(|(zone, _)| zone)),
         Err(not_done) => Err(not_done.rcode),

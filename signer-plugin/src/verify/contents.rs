@@ -38,12 +38,12 @@ struct Entry {
 #[derive(Debug)]
 pub(super) struct Node {
     records: Range<usize>,
-    pub standing: Standing,
+    pub standing: NameStatus,
 }
 
 /// What a name is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum NameStatus {
     /// It has data of the zone.
     Authoritative,
     /// A delegation; with a DS RRset or without.
@@ -61,7 +61,7 @@ pub(super) enum Standing {
 
 /// An RRset, borrowed.
 #[derive(Debug, Clone)]
-pub(super) struct RrsetRef<'a> {
+pub(super) struct ContentRrset<'a> {
     pub rtype: Rtype,
     zone: &'a ZoneContents,
     records: Range<usize>,
@@ -160,7 +160,7 @@ impl ZoneContents {
     fn mark(&mut self) {
         let mut nodes: Vec<Node> = Vec::new();
         // The delegation or DNAME that hides what follows in canonical order, as long as it is below it.
-        let mut hidden_by: Option<(Range<usize>, Standing)> = None;
+        let mut hidden_by: Option<(Range<usize>, NameStatus)> = None;
         let mut start = 0;
         while let Some(first) = self.records.get(start) {
             let owner = self.owner_of(first);
@@ -175,19 +175,19 @@ impl ZoneContents {
                 hidden_by = None;
             }
             let standing = if !is_apex && !is_below(owner, self.origin.as_wire()) {
-                Standing::OutOfZone
+                NameStatus::OutOfZone
             } else if let Some((_, standing)) = &hidden_by {
                 *standing
             } else if here.iter().all(|r| is_dnssec(r.rtype)) {
-                Standing::NoData
+                NameStatus::NoData
             } else if has(Rtype::NS) && !is_apex {
-                hidden_by = Some((start..start + count, Standing::Glue));
-                Standing::Cut { secure: has(Rtype::DS) }
+                hidden_by = Some((start..start + count, NameStatus::Glue));
+                NameStatus::Cut { secure: has(Rtype::DS) }
             } else {
                 if has(Rtype::DNAME) {
-                    hidden_by = Some((start..start + count, Standing::Hidden));
+                    hidden_by = Some((start..start + count, NameStatus::Hidden));
                 }
-                Standing::Authoritative
+                NameStatus::Authoritative
             };
             nodes.push(Node { records: start..start + count, standing });
             start += count;
@@ -201,12 +201,12 @@ impl ZoneContents {
         let mut dname = self.origin.as_wire();
         for node in &self.nodes {
             let owner = self.owner(node);
-            if node.standing == Standing::Authoritative && self.find(node, Rtype::DNAME).is_some() {
+            if node.standing == NameStatus::Authoritative && self.find(node, Rtype::DNAME).is_some() {
                 dname = owner;
             }
             let fault = match node.standing {
-                Standing::OutOfZone => ZoneFault::OutOfZone,
-                Standing::Hidden
+                NameStatus::OutOfZone => ZoneFault::OutOfZone,
+                NameStatus::Hidden
                     if !self
                         .rrsets(node)
                         .all(|set| set.rtype == Rtype::NSEC3 || set.rtype == Rtype::RRSIG) =>
@@ -250,7 +250,7 @@ impl ZoneContents {
     }
 
     /// The RRsets of a name, by type.
-    pub(super) fn rrsets<'a>(&'a self, node: &Node) -> impl Iterator<Item = RrsetRef<'a>> + use<'a> {
+    pub(super) fn rrsets<'a>(&'a self, node: &Node) -> impl Iterator<Item = ContentRrset<'a>> + use<'a> {
         let mut start = node.records.start;
         let end = node.records.end;
         std::iter::from_fn(move || {
@@ -258,11 +258,11 @@ impl ZoneContents {
             let count = self.records[start..end].iter().take_while(|r| r.rtype == rtype).count();
             let records = start..start + count;
             start += count;
-            Some(RrsetRef { rtype, zone: self, records })
+            Some(ContentRrset { rtype, zone: self, records })
         })
     }
 
-    pub(super) fn find<'a>(&'a self, node: &Node, rtype: Rtype) -> Option<RrsetRef<'a>> {
+    pub(super) fn find<'a>(&'a self, node: &Node, rtype: Rtype) -> Option<ContentRrset<'a>> {
         self.rrsets(node).find(|set| set.rtype == rtype)
     }
 
@@ -282,7 +282,7 @@ impl ZoneContents {
     }
 }
 
-impl<'a> RrsetRef<'a> {
+impl<'a> ContentRrset<'a> {
     /// TTL of the first record.
     pub fn ttl(&self) -> u32 {
         self.zone.records[self.records.start].ttl

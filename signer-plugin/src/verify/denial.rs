@@ -6,7 +6,7 @@ use keystore::dns::nsec3::{self, NameHash};
 use keystore::dns::{Name, Rtype, name};
 use rayon::prelude::*;
 
-use super::contents::{Node, RrsetRef, Standing, ZoneContents, is_below, is_dnssec, parents};
+use super::contents::{ContentRrset, NameStatus, Node, ZoneContents, is_below, is_dnssec, parents};
 use super::finding::{TypeList, ZoneFault, ZoneFinding};
 use super::{InTime, Leniency};
 
@@ -32,7 +32,7 @@ pub(super) fn check<'a>(
         checker.check_nsec3(&params)?;
         return Some(checker.findings);
     }
-    let params: Vec<&[u8]> = param.iter().flat_map(RrsetRef::rdatas).collect();
+    let params: Vec<&[u8]> = param.iter().flat_map(ContentRrset::rdatas).collect();
     match (has(Rtype::NSEC), has(Rtype::NSEC3)) {
         (true, true) if leniency == Leniency::WhatNobodyMinds => checker.check_nsec()?,
         (false, false) => checker.find(apex, Rtype::NSEC, ZoneFault::NoDenial),
@@ -79,7 +79,7 @@ impl<'a> Checker<'a> {
         (self.in_time)().then_some(())
     }
 
-    fn check_ttl(&mut self, owner: &[u8], set: &RrsetRef<'_>) {
+    fn check_ttl(&mut self, owner: &[u8], set: &ContentRrset<'_>) {
         if let Some(wanted) = self.ttl.filter(|wanted| *wanted != set.ttl()) {
             self.find(owner, set.rtype, ZoneFault::DenialTtl { found: set.ttl(), wanted });
         }
@@ -108,15 +108,15 @@ impl<'a> Checker<'a> {
         for node in zone.nodes() {
             let owner = zone.owner(node);
             let misplaced = match node.standing {
-                Standing::Authoritative | Standing::Cut { .. } => {
+                NameStatus::Authoritative | NameStatus::Cut { .. } => {
                     members.push((node, owner));
                     continue;
                 }
                 // Reported for being where it is.
-                Standing::OutOfZone => continue,
-                Standing::Glue => "it is below a delegation",
-                Standing::Hidden => "it is below a DNAME",
-                Standing::NoData => "it has no records of its own",
+                NameStatus::OutOfZone => continue,
+                NameStatus::Glue => "it is below a delegation",
+                NameStatus::Hidden => "it is below a DNAME",
+                NameStatus::NoData => "it has no records of its own",
             };
             if zone.find(node, Rtype::NSEC).is_some() {
                 self.find(owner, Rtype::NSEC, ZoneFault::NotToBeInChain(misplaced));
@@ -153,7 +153,7 @@ impl<'a> Checker<'a> {
     }
 
     /// The first of these NSEC3PARAM records that names a whole chain: its flags are 0, and the apex has its record; nothing where none does.
-    fn usable(&self, set: &RrsetRef<'a>) -> Vec<&'a [u8]> {
+    fn usable(&self, set: &ContentRrset<'a>) -> Vec<&'a [u8]> {
         let apex = self.zone.origin().as_wire();
         let is_usable = |rdata: &&[u8]| {
             let Some(parameters) = Parameters::of_param(rdata) else { return false };
@@ -211,7 +211,7 @@ impl<'a> Checker<'a> {
     fn read_nsec3(&mut self, params: &[&[u8]]) -> Vec<Record<'a>> {
         let zone = self.zone;
         let mut records = Vec::new();
-        for node in zone.nodes().iter().filter(|node| node.standing != Standing::OutOfZone) {
+        for node in zone.nodes().iter().filter(|node| node.standing != NameStatus::OutOfZone) {
             let Some(set) = zone.find(node, Rtype::NSEC3) else { continue };
             let owner = zone.owner(node);
             self.check_ttl(owner, &set);
@@ -355,7 +355,7 @@ fn data_hash(label: &[u8]) -> Option<NameHash> {
 
 /// The types of a name that a bitmap has, without those of the chain and RRSIG.
 fn types_of(zone: &ZoneContents, node: &Node) -> Vec<Rtype> {
-    let is_cut = matches!(node.standing, Standing::Cut { .. });
+    let is_cut = matches!(node.standing, NameStatus::Cut { .. });
     let types = zone.rrsets(node).map(|set| set.rtype).filter(|rtype| !is_dnssec(*rtype));
     // Other types of a delegation are the child's.
     types.filter(|rtype| !is_cut || matches!(*rtype, Rtype::NS | Rtype::DS)).collect()
@@ -369,8 +369,8 @@ fn existing(zone: &ZoneContents) -> Vec<Existing<'_>> {
     let apex = zone.origin().as_wire();
     for node in zone.nodes() {
         let insecure = match node.standing {
-            Standing::Authoritative | Standing::Cut { secure: true } => false,
-            Standing::Cut { secure: false } => true,
+            NameStatus::Authoritative | NameStatus::Cut { secure: true } => false,
+            NameStatus::Cut { secure: false } => true,
             _ => continue,
         };
         let owner = zone.owner(node);

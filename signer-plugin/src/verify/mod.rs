@@ -29,7 +29,7 @@ use keystore::exchange::TrustAnchor;
 use keystore::time::Timestamp;
 
 use crate::zone::Zone;
-use signatures::Keys;
+use signatures::ZoneKeys;
 
 /// What was found in a zone, and how much was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,7 +107,7 @@ enum Leniency {
 fn run(zone: &ZoneContents, anchors: &[TrustAnchor], manner: &Manner<'_>) -> Option<VerifyReport> {
     let in_time = manner.in_time;
     let mut findings = zone.misplaced();
-    let keys = Keys::of(zone, anchors, &mut findings);
+    let keys = ZoneKeys::of(zone, anchors, &mut findings);
     let signed = signatures::check(zone, &keys, manner)?;
     findings.extend(signed.findings);
     findings.extend(denial::check(zone, in_time, manner.leniency)?);

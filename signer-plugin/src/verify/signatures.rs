@@ -9,7 +9,7 @@ use keystore::keys::Dnskey;
 use keystore::time::Timestamp;
 use rayon::prelude::*;
 
-use super::contents::{Node, RrsetRef, Standing, ZoneContents};
+use super::contents::{ContentRrset, NameStatus, Node, ZoneContents};
 use super::finding::{ZoneFault, ZoneFinding};
 use super::{Leniency, Manner};
 use crate::zone::{Records, Zone};
@@ -19,7 +19,7 @@ const ZONE_KEY: u16 = 0x0100;
 const REVOKED: u16 = 0x0080;
 
 /// The keys of the zone.
-pub(super) struct Keys {
+pub(super) struct ZoneKeys {
     all: Vec<Key>,
     /// Algorithms that every RRset must be signed with.
     algorithms: BTreeSet<Algorithm>,
@@ -38,7 +38,7 @@ pub(super) struct Signed {
     pub earliest: Option<Timestamp>,
 }
 
-impl Keys {
+impl ZoneKeys {
     /// Reads the DNSKEY RRset. With no anchor each key that signs the set is trusted.
     pub fn of(zone: &ZoneContents, anchors: &[TrustAnchor], findings: &mut Vec<ZoneFinding>) -> Self {
         let origin = zone.origin();
@@ -55,7 +55,7 @@ impl Keys {
         if set.is_none() {
             finding(Rtype::DNSKEY, ZoneFault::ApexLacks);
         }
-        let keys = set.iter().flat_map(RrsetRef::rdatas).filter_map(Dnskey::from_rdata);
+        let keys = set.iter().flat_map(ContentRrset::rdatas).filter_map(Dnskey::from_rdata);
         let all: Vec<Key> = keys
             .filter(|key| key.flags & ZONE_KEY != 0 && key.protocol == 3)
             .map(|dnskey| Key {
@@ -74,7 +74,7 @@ impl Keys {
 }
 
 /// Checks the signatures of all names; `None` = there was not the time for it.
-pub(super) fn check(zone: &ZoneContents, keys: &Keys, manner: &Manner<'_>) -> Option<Signed> {
+pub(super) fn check(zone: &ZoneContents, keys: &ZoneKeys, manner: &Manner<'_>) -> Option<Signed> {
     let parts = zone.nodes().par_iter().map(|node| {
         let mut checker =
             NodeChecker { zone, keys, manner, owner: zone.owner(node), signed: Signed::nothing() };
@@ -97,7 +97,7 @@ impl Signed {
 
 struct NodeChecker<'a> {
     zone: &'a ZoneContents,
-    keys: &'a Keys,
+    keys: &'a ZoneKeys,
     manner: &'a Manner<'a>,
     owner: &'a [u8],
     signed: Signed,
@@ -110,11 +110,11 @@ impl NodeChecker<'_> {
 
     /// False when there was not the time for it.
     fn check(&mut self, node: &Node) -> bool {
-        if node.standing == Standing::OutOfZone {
+        if node.standing == NameStatus::OutOfZone {
             return true;
         }
         let mut signatures: Vec<(u32, Rrsig)> = Vec::new();
-        for (ttl, rdata) in self.zone.find(node, Rtype::RRSIG).iter().flat_map(RrsetRef::records) {
+        for (ttl, rdata) in self.zone.find(node, Rtype::RRSIG).iter().flat_map(ContentRrset::records) {
             match Rrsig::from_rdata(rdata) {
                 Ok(rrsig) => signatures.push((ttl, rrsig)),
                 Err(_) => self.find(Rtype::RRSIG, ZoneFault::MalformedSignature),
@@ -138,14 +138,14 @@ impl NodeChecker<'_> {
         true
     }
 
-    fn check_rrset(&mut self, standing: Standing, set: &RrsetRef<'_>, signatures: Vec<(u32, Rrsig)>) {
+    fn check_rrset(&mut self, standing: NameStatus, set: &ContentRrset<'_>, signatures: Vec<(u32, Rrsig)>) {
         let must_be_signed = match standing {
             _ if set.rtype == Rtype::NSEC3 => true,
-            Standing::Authoritative | Standing::NoData => true,
-            Standing::Cut { .. } => matches!(set.rtype, Rtype::DS | Rtype::NSEC),
-            Standing::Glue => false,
+            NameStatus::Authoritative | NameStatus::NoData => true,
+            NameStatus::Cut { .. } => matches!(set.rtype, Rtype::DS | Rtype::NSEC),
+            NameStatus::Glue => false,
             // Reported for being where it is.
-            Standing::Hidden | Standing::OutOfZone => return,
+            NameStatus::Hidden | NameStatus::OutOfZone => return,
         };
         if !must_be_signed {
             if !signatures.is_empty() {
@@ -181,7 +181,7 @@ impl NodeChecker<'_> {
     }
 
     /// True when `known` has the RRset with this signature.
-    fn is_known(&self, known: &Zone, set: &RrsetRef<'_>, rrsig: &Rrsig) -> bool {
+    fn is_known(&self, known: &Zone, set: &ContentRrset<'_>, rrsig: &Rrsig) -> bool {
         let rdata = rrsig.to_rdata();
         let signatures = known.lookup(self.owner).and_then(|node| known.find(node, Rtype::RRSIG));
         signatures.is_some_and(|id| Records(known.rrset(id).data).any(|other| other == rdata))
@@ -189,7 +189,7 @@ impl NodeChecker<'_> {
     }
 
     /// Checks one signature. Gives the position of its key and whether all holds; `None` when no key is meant.
-    fn check_signature(&mut self, set: &RrsetRef<'_>, ttl: u32, rrsig: &Rrsig) -> Option<(usize, bool)> {
+    fn check_signature(&mut self, set: &ContentRrset<'_>, ttl: u32, rrsig: &Rrsig) -> Option<(usize, bool)> {
         let tag = rrsig.key_tag;
         let before = self.signed.findings.len();
         if rrsig.signer != *self.zone.origin() {

@@ -4,7 +4,7 @@ use keystore::crypto::ZoneDigest;
 use keystore::dns::{Rtype, rdata};
 
 use super::InTime;
-use super::contents::{Standing, ZoneContents};
+use super::contents::{NameStatus, ZoneContents};
 use super::finding::{ZoneFault, ZoneFinding};
 
 /// The scheme SIMPLE (RFC 8976 section 2.2.2).
@@ -45,7 +45,7 @@ pub(super) fn check(zone: &ZoneContents, in_time: InTime<'_>) -> Option<Vec<Zone
 fn digest_of(zone: &ZoneContents, mut hash: ZoneDigest) -> Vec<u8> {
     let apex = zone.origin().as_wire();
     let mut octets = Vec::new();
-    for node in zone.nodes().iter().filter(|node| node.standing != Standing::OutOfZone) {
+    for node in zone.nodes().iter().filter(|node| node.standing != NameStatus::OutOfZone) {
         let owner = zone.owner(node);
         for set in zone.rrsets(node) {
             if owner == apex && set.rtype == Rtype::ZONEMD {

@@ -9,14 +9,14 @@ use rayon::prelude::*;
 use super::block::NodeBlock;
 use super::layout::{Layout, NameEntry, Names};
 use super::names::NameIndex;
-use super::pack::Packer;
+use super::pack::ZonePacker;
 use super::placed::{MAX_TABLE, PlacedRecord, to_name};
 use super::warnings::{Fate, Judge};
 use super::{KeyBuf, Labels, NodeId, Zone, audit, key};
 use crate::blocks::Blocks;
 use crate::rules::{RecordProblem, ZoneRules};
 use crate::sorted::Sorted;
-use crate::zonefile::{Record, RecordPlace, ZoneFileError, ZoneFiles};
+use crate::zonefile::{Record, RecordPlace, SourceFiles, ZoneFileError};
 
 /// Largest TTL in seconds (RFC 2181 section 8).
 pub(super) const MAX_TTL: u32 = i32::MAX.unsigned_abs();
@@ -137,7 +137,7 @@ impl ZoneBuilder {
     }
 
     /// Sorts, checks and packs. `files` names the files that the records' places count.
-    pub fn finish(mut self, files: ZoneFiles) -> Result<Zone, ZoneFileError> {
+    pub fn finish(mut self, files: SourceFiles) -> Result<Zone, ZoneFileError> {
         let origin_len = self.origin.as_wire().len();
         let mut layout = Layout::new(&self.names, origin_len, |_| true);
         let mut records = self.place_records(&layout);
@@ -158,7 +158,7 @@ impl ZoneBuilder {
         drop(node_of);
         let (count, deepest) =
             (nodes.len(), nodes.iter().map(|node| usize::from(node.depth)).max().unwrap_or(0));
-        let packer = Packer::new(&self.origin, &self.names, &files, &mut self.judge, nodes, &keys);
+        let packer = ZonePacker::new(&self.origin, &self.names, &files, &mut self.judge, nodes, &keys);
         let packed = packer.pack(&records)?;
         drop(keys);
         if !packed.has_soa {
@@ -209,7 +209,7 @@ impl ZoneBuilder {
         &mut self,
         layout: &Layout,
         records: &mut Vec<PlacedRecord>,
-        files: &ZoneFiles,
+        files: &SourceFiles,
     ) -> Result<bool, ZoneFileError> {
         let hidden_by = audit::hidden_by(&layout.nodes, records);
         let dnssec = self.judge.rules().dnssec;

@@ -45,7 +45,7 @@ use crate::blocks::Blocks;
 use crate::index::Index;
 use crate::rules::{DnssecRecords, ZoneRules};
 use crate::sorted::Sorted;
-use crate::zonefile::{self, ZoneFileError, ZoneFiles};
+use crate::zonefile::{self, SourceFiles, ZoneFileError};
 use block::{NodeBlock, NodeContent};
 use names::NameIndex;
 
@@ -78,7 +78,7 @@ pub(crate) struct RrsetId {
 #[derive(Debug)]
 pub struct Zone {
     origin: Name,
-    files: ZoneFiles,
+    files: SourceFiles,
     warnings: Warnings,
     /// Whether it has the DNSSEC records that it came with.
     dnssec: DnssecRecords,
@@ -146,7 +146,7 @@ impl Zone {
     /// # Errors
     /// When the file cannot be read, a line is no record, or a record refuses the zone ([`crate::rules::Handling::Refuse`]).
     pub fn load(path: &Path, origin: &Name, rules: ZoneRules) -> Result<Self, ZoneFileError> {
-        Self::load_noting(path, origin, rules, &mut ZoneFiles::default())
+        Self::load_noting(path, origin, rules, &mut SourceFiles::default())
     }
 
     /// Loads as [`Self::load`] does, and notes in `files` what was opened, also for a zone that does not load.
@@ -154,7 +154,7 @@ impl Zone {
         path: &Path,
         origin: &Name,
         rules: ZoneRules,
-        files: &mut ZoneFiles,
+        files: &mut SourceFiles,
     ) -> Result<Self, ZoneFileError> {
         let mut builder = ZoneBuilder::with_rules(origin, rules);
         zonefile::read_noting(path, origin, files, &mut |record| builder.push(&record))?;
@@ -169,7 +169,7 @@ impl Zone {
 
     /// The files it came from, to notice changes.
     #[must_use]
-    pub const fn files(&self) -> &ZoneFiles {
+    pub const fn files(&self) -> &SourceFiles {
         &self.files
     }
 

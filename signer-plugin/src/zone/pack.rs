@@ -10,17 +10,17 @@ use super::placed::{MAX_TABLE, PlacedRecord, to_name};
 use super::warnings::Judge;
 use super::{NodeId, Totals};
 use crate::rules::RecordProblem;
-use crate::zonefile::{ZoneFileError, ZoneFiles};
+use crate::zonefile::{SourceFiles, ZoneFileError};
 
 /// Octets of a DNS message that are left for an RRset by header, question type and class, and OPT.
 pub(super) const MESSAGE_ROOM: usize = 65_535 - 12 - 4 - 11;
 /// An RRset above this may leave no room for the RRSIGs of several large keys.
 const LARGE_RRSET: usize = 60_000;
 
-pub(super) struct Packer<'a> {
+pub(super) struct ZonePacker<'a> {
     origin: &'a Name,
     names: &'a Names,
-    files: &'a ZoneFiles,
+    files: &'a SourceFiles,
     judge: &'a mut Judge,
     nodes: Vec<LaidOutNode>,
     /// The search keys of the nodes.
@@ -33,7 +33,7 @@ pub(super) struct Packer<'a> {
     data: Vec<u8>,
 }
 
-/// An RRset whose records stand in [`Packer::data`].
+/// An RRset whose records stand in [`ZonePacker::data`].
 struct PackedRrset {
     rtype: Rtype,
     ttl: u32,
@@ -49,12 +49,12 @@ pub(super) struct Packed {
     pub has_soa: bool,
 }
 
-impl<'a> Packer<'a> {
+impl<'a> ZonePacker<'a> {
     /// `nodes` are in canonical order, with their owners as offsets into `names` and their keys as offsets into `keys`.
     pub fn new(
         origin: &'a Name,
         names: &'a Names,
-        files: &'a ZoneFiles,
+        files: &'a SourceFiles,
         judge: &'a mut Judge,
         nodes: Vec<LaidOutNode>,
         keys: &'a [u8],

@@ -1,7 +1,7 @@
 //! What a zone has that is odd but can be served.
 
 use crate::rules::{Handling, RecordProblem, ZoneRules};
-use crate::zonefile::{RecordPlace, ZoneFileError, ZoneFiles};
+use crate::zonefile::{RecordPlace, SourceFiles, ZoneFileError};
 
 /// What is odd in a zone: records that were left out, and records that are kept although something looks wrong.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -62,7 +62,7 @@ impl Judge {
     /// The same, once the names of the files are known.
     pub fn judge_in(
         &mut self,
-        files: &ZoneFiles,
+        files: &SourceFiles,
         place: RecordPlace,
         problem: RecordProblem,
     ) -> Result<Fate, ZoneFileError> {
@@ -70,7 +70,7 @@ impl Judge {
     }
 
     /// The warnings in the order of the files.
-    pub fn into_warnings(mut self, files: &ZoneFiles) -> Warnings {
+    pub fn into_warnings(mut self, files: &SourceFiles) -> Warnings {
         self.found.sort_by_key(|(place, _)| *place);
         let text = |(place, problem): (RecordPlace, RecordProblem)| {
             let left_out = problem.handling(self.rules.check) == Handling::LeaveOut;

@@ -16,7 +16,7 @@ use keystore::time::Timestamp;
 use keystore::{durable, store};
 use metrics::Metrics;
 use offline_ksk_signer::hosted::{Arrival, Responder, Transport};
-use offline_ksk_signer::reply::Reply;
+use offline_ksk_signer::reply::MessageParts;
 use offline_ksk_signer::rules::ZoneRules;
 use offline_ksk_signer::runtime::{
     ContentRules, ContentSource, RollDelays, SignerZone, VersionRules, ZoneRuntime, ZoneSetup,
@@ -148,6 +148,6 @@ pub fn www(zone: &ZoneRuntime) -> (u16, Option<u8>) {
     let query = [&[0, 7, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0][..], name.as_wire(), &[0, 1, 0, 1]].concat();
     let mut out = Vec::new();
     zone.served().respond(&query, &Arrival::new(Transport::Stream, 1232), &mut out);
-    let reply = Reply::read(&out).expect("an answer");
+    let reply = MessageParts::read(&out).expect("an answer");
     (reply.rcode(), reply.answers.iter().find(|rr| rr.rtype == Rtype::A).map(|rr| rr.rdata[3]))
 }

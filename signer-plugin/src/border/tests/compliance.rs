@@ -95,7 +95,7 @@ impl Form {
 /// What an answer says: RCODE, flags, whether the question is repeated, types of the answer section, OPT with its flags and options. The
 /// authority section of a negative answer and the additional section are left out.
 fn told(query: &Form, answer: &[u8]) -> String {
-    let reply = Reply::read(answer).unwrap_or_else(|e| panic!("{e}: {answer:02x?}"));
+    let reply = MessageParts::read(answer).unwrap_or_else(|e| panic!("{e}: {answer:02x?}"));
     assert_eq!(answer[..2], [0xab, 0xcd], "the ID");
     assert_eq!(reply.flags & 0x8000, 0x8000, "QR");
     let mut text = format!("rcode {}", reply.rcode());

@@ -49,10 +49,10 @@ fn catalog(origin: &str, script: Script) -> Catalog {
     catalog
 }
 
-async fn ask(address: SocketAddr, qname: &str) -> [Reply; 2] {
+async fn ask(address: SocketAddr, qname: &str) -> [MessageParts; 2] {
     let query = question(qname, 1, None);
     let (udp, tcp) = (ask_udp(address, &query).await.unwrap(), ask_tcp(address, &query).await);
-    [udp, tcp].map(|octets| Reply::read(&octets).unwrap())
+    [udp, tcp].map(|octets| MessageParts::read(&octets).unwrap())
 }
 
 #[tokio::test]
@@ -105,7 +105,7 @@ async fn server_takes_any_handler_and_tls_of_the_host() {
         stream.write_all(&query).await.unwrap();
         let mut octets = vec![0; usize::from(stream.read_u16().await.unwrap())];
         stream.read_exact(&mut octets).await.unwrap();
-        assert_eq!(Reply::read(&octets).unwrap().answers[0].rdata, [7; 4], "{protocol:?}");
+        assert_eq!(MessageParts::read(&octets).unwrap().answers[0].rdata, [7; 4], "{protocol:?}");
     }
     server.shutdown().await;
 }
@@ -183,7 +183,7 @@ async fn zone_that_leaves_is_answered_for_nobody_who_might_not_ask_for_it() {
     let query = question("www.a.test", 1, None);
     while !reloads.is_finished() {
         let answer = ask_udp(server.1, &query).await.unwrap();
-        assert_eq!(Reply::read(&answer).unwrap().rcode(), 5);
+        assert_eq!(MessageParts::read(&answer).unwrap().rcode(), 5);
     }
     reloads.await.unwrap();
     server.0.shutdown().await;

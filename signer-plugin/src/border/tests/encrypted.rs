@@ -87,7 +87,7 @@ async fn https_answers_get_and_post_and_says_why_it_refuses() {
         );
         assert_eq!(head.headers()["content-length"], answer.len().to_string(), "{what}");
         assert!(head.headers()["cache-control"].to_str().unwrap().starts_with("max-age="), "{what}");
-        assert_eq!(Reply::read(&answer).unwrap().answers[0].rdata, [192, 0, 2, 1], "{what}");
+        assert_eq!(MessageParts::read(&answer).unwrap().answers[0].rdata, [192, 0, 2, 1], "{what}");
     }
     // Names that are not ours are the inner handler's.
     for (qname, qtype) in [("a.other", 1), ("refused.example", 1)] {
@@ -97,7 +97,7 @@ async fn https_answers_get_and_post_and_says_why_it_refuses() {
             (head.status(), head.headers()["cache-control"].to_str().unwrap()),
             (StatusCode::OK, "max-age=0")
         );
-        assert_eq!(Reply::read(&answer).unwrap().rcode(), 5, "{qname}");
+        assert_eq!(MessageParts::read(&answer).unwrap().rcode(), 5, "{qname}");
     }
     let large = vec![0; 4097];
     let long = BASE64URL_NOPAD.encode(&large);
@@ -201,7 +201,7 @@ async fn quic_answers_each_query_on_its_stream_and_ends_connections_that_break_t
     {
         let answer = exchange_quic(&connection, &framed(&query(qname, qtype))).await.unwrap();
         assert_eq!(usize::from(u16::from_be_bytes([answer[0], answer[1]])), answer.len() - 2, "{qname}");
-        assert_eq!(Reply::read(&answer[2..]).unwrap().rcode(), rcode, "{qname}");
+        assert_eq!(MessageParts::read(&answer[2..]).unwrap().rcode(), rcode, "{qname}");
     }
     let all = (0..500).map(|_| {
         let connection = connection.clone();
@@ -340,7 +340,7 @@ async fn dig_and_curl_ask_over_https_and_verify_the_certificate() {
         assert!(head.starts_with(status), "{path}: {head}");
         if status.ends_with("200") {
             let start = said.stdout.windows(4).position(|end| end == b"\r\n\r\n").unwrap() + 4;
-            assert_eq!(Reply::read(&said.stdout[start..]).unwrap().answers[0].rdata, [192, 0, 2, 1]);
+            assert_eq!(MessageParts::read(&said.stdout[start..]).unwrap().answers[0].rdata, [192, 0, 2, 1]);
         }
     }
     server.shutdown().await;

@@ -79,7 +79,7 @@ async fn a_query_that_comes_octet_by_octet_ends_its_connection_and_no_answer_bef
         }
         false
     });
-    assert_eq!(Reply::read(&read_message(&mut reader).await).unwrap().answers.len(), 3);
+    assert_eq!(MessageParts::read(&read_message(&mut reader).await).unwrap().answers.len(), 3);
     assert_eq!(reader.read(&mut [0]).await.unwrap_or(0), 0, "closed");
     assert!(drip.await.unwrap(), "before the query was whole");
     server.shutdown().await;

@@ -92,7 +92,7 @@ fn queries_are_answered_without_taking_memory() {
             for id in 0..asked.len() as u8 {
                 let mut answer = [0; 4096];
                 let len = client.recv(&mut answer).expect("an answer");
-                let reply = reply::Reply::read(&answer[..len]).expect("it reads");
+                let reply = reply::MessageParts::read(&answer[..len]).expect("it reads");
                 assert_eq!((reply.id, reply.flags & 0x8200), (u16::from(id), 0x8000), "{denial:?}");
             }
         }
@@ -371,7 +371,7 @@ fn a_panic_in_one_zone_keeps_no_other_from_being_answered_on_the_same_socket() {
             client.send_to(&query(id, "www.example", Rtype::A), ("127.0.0.1", port)).expect("sent");
             let len = client.recv(&mut answer).expect("an answer");
             assert_eq!(
-                (answer[1], reply::Reply::read(&answer[..len]).expect("it reads").answers.len()),
+                (answer[1], reply::MessageParts::read(&answer[..len]).expect("it reads").answers.len()),
                 (id, 2)
             );
         }

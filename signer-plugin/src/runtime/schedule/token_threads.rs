@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use keystore::dns::Name;
 use keystore::shared::Shared;
 
-use super::{Command, Scheduled};
+use super::{Scheduled, ThreadCommand};
 use crate::hosted::Responder as _;
 use crate::runtime::served::SignerZone;
 use crate::runtime::setup::ZoneSetup;
@@ -39,7 +39,7 @@ pub(in crate::runtime) struct TokenThreads {
 }
 
 struct TokenThread {
-    commands: Sender<Command>,
+    commands: Sender<ThreadCommand>,
     handle: JoinHandle<()>,
     /// It takes no commands any more.
     has_ended: bool,
@@ -68,28 +68,28 @@ impl Default for TokenThreads {
 impl TokenThreads {
     /// Gives a command to the thread of its zone. Gives it back where the zone is on no thread, or on one that has ended: see
     /// [`Self::take_ended`], which comes first then.
-    pub fn forward(&mut self, command: Command) -> Option<Command> {
+    pub fn forward(&mut self, command: ThreadCommand) -> Option<ThreadCommand> {
         self.forget_those_let_go();
         let name = match &command {
-            Command::Look(name) | Command::TakeChanges(name) | Command::Leave(name) => name,
-            Command::Take(setup, _) => &setup.name,
-            Command::LookAtAll => {
-                self.send_to_all(|| Command::LookAtAll);
+            ThreadCommand::Look(name) | ThreadCommand::TakeChanges(name) | ThreadCommand::Leave(name) => name,
+            ThreadCommand::Take(setup, _) => &setup.name,
+            ThreadCommand::LookAtAll => {
+                self.send_to_all(|| ThreadCommand::LookAtAll);
                 return Some(command);
             }
-            Command::Wake => {
-                self.send_to_all(|| Command::Wake);
+            ThreadCommand::Wake => {
+                self.send_to_all(|| ThreadCommand::Wake);
                 return Some(command);
             }
-            Command::Adopt(_) => return Some(command),
+            ThreadCommand::Adopt(_) => return Some(command),
         };
         let Some(placement) = self.zones.get_mut(name) else { return Some(command) };
         let Some(thread) = self.threads.get_mut(&placement.thread) else { return Some(command) };
         let taken = match &command {
-            Command::Take(setup, served) => Some((setup.clone(), Arc::clone(served))),
+            ThreadCommand::Take(setup, served) => Some((setup.clone(), Arc::clone(served))),
             _ => None,
         };
-        let is_leave = matches!(command, Command::Leave(_));
+        let is_leave = matches!(command, ThreadCommand::Leave(_));
         if let Err(unsent) = thread.commands.send(command) {
             thread.has_ended = true;
             return Some(unsent.0);
@@ -108,7 +108,7 @@ impl TokenThreads {
     pub fn adopt(
         &mut self,
         zone: Box<Scheduled>,
-        spawn: impl FnOnce(Receiver<Command>, Sender<Name>) -> io::Result<JoinHandle<()>>,
+        spawn: impl FnOnce(Receiver<ThreadCommand>, Sender<Name>) -> io::Result<JoinHandle<()>>,
     ) -> Result<(), Box<Scheduled>> {
         let started = (self.threads.len() < MOST_THREADS).then(|| self.start(spawn)).transpose();
         let number = started.unwrap_or_else(|error| {
@@ -122,7 +122,7 @@ impl TokenThreads {
         let Some(thread) = self.threads.get_mut(&number) else { return Err(zone) };
         let name = zone.zone.served().origin().clone();
         let content = Some(zone.zone.parts());
-        match thread.commands.send(Command::Adopt(zone)) {
+        match thread.commands.send(ThreadCommand::Adopt(zone)) {
             Ok(()) => {
                 thread.zones += 1;
                 self.zones.insert(name, Placement { thread: number, leaving: 0, content });
@@ -131,7 +131,7 @@ impl TokenThreads {
             Err(unsent) => {
                 thread.has_ended = true;
                 match unsent.0 {
-                    Command::Adopt(zone) => Err(zone),
+                    ThreadCommand::Adopt(zone) => Err(zone),
                     _ => Ok(()),
                 }
             }
@@ -140,7 +140,7 @@ impl TokenThreads {
 
     fn start(
         &mut self,
-        spawn: impl FnOnce(Receiver<Command>, Sender<Name>) -> io::Result<JoinHandle<()>>,
+        spawn: impl FnOnce(Receiver<ThreadCommand>, Sender<Name>) -> io::Result<JoinHandle<()>>,
     ) -> io::Result<ThreadNumber> {
         let (commands, commanded) = channel();
         let handle = spawn(commanded, self.let_go.0.clone())?;
@@ -189,7 +189,7 @@ impl TokenThreads {
         }
     }
 
-    fn send_to_all(&self, command: impl Fn() -> Command) {
+    fn send_to_all(&self, command: impl Fn() -> ThreadCommand) {
         for thread in self.threads.values() {
             // The zones of a thread that has ended are taken up again at the next look.
             let _ = thread.commands.send(command());
@@ -197,8 +197,8 @@ impl TokenThreads {
     }
 
     /// Has all threads end, each behind the step under way.
-    pub(super) fn begin_end(&mut self) -> Ending {
-        Ending(self.threads.drain().map(|(_, thread)| thread.handle).collect())
+    pub(super) fn begin_end(&mut self) -> EndingThreads {
+        EndingThreads(self.threads.drain().map(|(_, thread)| thread.handle).collect())
     }
 
     /// Number of threads.
@@ -218,9 +218,9 @@ impl TokenThreads {
 }
 
 /// Threads that are to end.
-pub(super) struct Ending(Vec<JoinHandle<()>>);
+pub(super) struct EndingThreads(Vec<JoinHandle<()>>);
 
-impl Ending {
+impl EndingThreads {
     /// Waits for their end until `limit`. One that waits for a token goes on by itself, and ends behind that step.
     pub fn wait(self, limit: Instant) {
         let running = || self.0.iter().filter(|handle| !handle.is_finished()).count();

@@ -215,7 +215,7 @@ impl Day {
         let questions = Self::questions();
         for question in &questions {
             let answer = answer_of(zone.served(), &question.0, question.1);
-            let reply = Reply::read(&answer).unwrap();
+            let reply = MessageParts::read(&answer).unwrap();
             assert_ne!(reply.rcode(), SERVFAIL, "{question:?} at {}", self.hour(now));
             let signatures =
                 reply.answers.iter().chain(&reply.authorities).filter(|rr| rr.rtype == Rtype::RRSIG);
@@ -254,7 +254,7 @@ impl Day {
 
 /// True for an answer that denies with spans that leave out delegations: a validator calls it insecure (RFC 5155 section 9.2).
 fn is_opted_out(answer: &[u8]) -> bool {
-    let reply = Reply::read(answer).unwrap();
+    let reply = MessageParts::read(answer).unwrap();
     reply.authorities.iter().any(|rr| rr.rtype == Rtype::NSEC3 && rr.rdata[1] == 1)
 }
 

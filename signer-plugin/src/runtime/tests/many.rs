@@ -4,7 +4,7 @@ use keystore::lock::LockError;
 use keystore::shared::Shared;
 
 use super::super::lock::SignerLock;
-use super::super::schedule::Schedule;
+use super::super::schedule::ZoneSchedule;
 use super::*;
 
 /// Key folders that many zones share are listed once for all of them, and changes of a zone's files are seen.
@@ -61,11 +61,11 @@ fn taking_over_many_zones_steps_each_once_and_stops_at_once() {
 
 #[test]
 fn all_zones_are_served_again_before_the_first_zone_file_is_read_whatever_comes_meanwhile() {
-    type Meanwhile = fn(&Site, &mut Schedule);
+    type Meanwhile = fn(&Site, &mut ZoneSchedule);
     let meanwhile: [(&str, Meanwhile); 4] = [
         ("nothing", |_, _| {}),
-        ("a look at all", |_, schedule| schedule.obey(Command::LookAtAll)),
-        ("a look at the first", |_, schedule| schedule.obey(Command::Look(Name::parse(ZONE).unwrap()))),
+        ("a look at all", |_, schedule| schedule.obey(ThreadCommand::LookAtAll)),
+        ("a look at the first", |_, schedule| schedule.obey(ThreadCommand::Look(Name::parse(ZONE).unwrap()))),
         ("a clock that is set back", |site, _| {
             site.time.fetch_sub(1, Ordering::SeqCst);
         }),
@@ -77,7 +77,7 @@ fn all_zones_are_served_again_before_the_first_zone_file_is_read_whatever_comes_
         zone.close();
         site.time.store(start().plus(60).secs(), Ordering::SeqCst);
         let metrics = Metrics::new().unwrap();
-        let mut schedule = Schedule::new(context(&site, &metrics, false));
+        let mut schedule = ZoneSchedule::new(context(&site, &metrics, false));
         let names = [ZONE, "one.example.", "two.example.", "three.example."];
         let mut served = Vec::new();
         for name in names {
@@ -85,7 +85,7 @@ fn all_zones_are_served_again_before_the_first_zone_file_is_read_whatever_comes_
             let state = site.path(&format!("zones/{name}"));
             let setup = ZoneSetup { name: origin.clone(), state, ..site.setup() };
             served.push(Arc::new(SignerZone::new(origin, &metrics, site.clock())));
-            schedule.obey(Command::Take(setup.into(), Arc::clone(&served[served.len() - 1])));
+            schedule.obey(ThreadCommand::Take(setup.into(), Arc::clone(&served[served.len() - 1])));
         }
         let loads = || -> u64 {
             names.iter().map(|name| metrics.zone_loads_total.with_label_values(&[*name, "ok"]).get()).sum()
@@ -154,21 +154,21 @@ fn context(site: &Site, metrics: &Metrics, watched: bool) -> ThreadContext {
 }
 
 /// A schedule of so many zones without SKR; the kernel tells of their changes, or not.
-fn schedule_of(site: &Site, zones: u64, watched: bool) -> Schedule {
+fn schedule_of(site: &Site, zones: u64, watched: bool) -> ZoneSchedule {
     let metrics = Metrics::new().unwrap();
-    let mut schedule = Schedule::new(context(site, &metrics, watched));
+    let mut schedule = ZoneSchedule::new(context(site, &metrics, watched));
     for n in 0..zones {
         let name = Name::parse(&format!("z{n}.example.")).unwrap();
         let state = site.path(&format!("zones/z{n}"));
         let setup = ZoneSetup { name: name.clone(), state, ..site.setup() };
         let served = Arc::new(SignerZone::new(name, &metrics, site.clock()));
-        schedule.obey(Command::Take(setup.into(), served));
+        schedule.obey(ThreadCommand::Take(setup.into(), served));
     }
     schedule
 }
 
 /// Steps what is due at this second; gives the number of steps.
-fn steps_until(site: &Site, schedule: &mut Schedule, second: u64) -> u64 {
+fn steps_until(site: &Site, schedule: &mut ZoneSchedule, second: u64) -> u64 {
     site.time.store(start().plus(second).secs(), Ordering::SeqCst);
     std::iter::repeat_with(|| schedule.step_one()).take_while(|stepped| *stepped).count() as u64
 }
@@ -183,9 +183,9 @@ fn kind_111_a_change_wakes_its_zone_and_no_other() {
     steps_until(&site, &mut schedule, 0);
     for (second, woken, steps) in [(1, 0, 0), (2, 1, 1), (3, 0, 1), (4, 3, 3), (5, 0, 3), (6, 0, 0)] {
         for n in 0..woken {
-            schedule.obey(Command::Look(Name::parse(&format!("z{n}.example.")).unwrap()));
+            schedule.obey(ThreadCommand::Look(Name::parse(&format!("z{n}.example.")).unwrap()));
         }
-        schedule.obey(Command::Look(Name::parse("unknown.example.").unwrap()));
+        schedule.obey(ThreadCommand::Look(Name::parse("unknown.example.").unwrap()));
         assert_eq!(steps_until(&site, &mut schedule, second), steps, "second {second}");
     }
 }
@@ -271,9 +271,9 @@ fn zones_are_stepped_between_commands_that_keep_coming() {
     let name = Name::parse(ZONE).unwrap();
     let served = Arc::new(SignerZone::new(name.clone(), &site.metrics, site.clock()));
     let (commands, commanded) = std::sync::mpsc::channel();
-    commands.send(Command::Take(site.setup().into(), Arc::clone(&served))).unwrap();
+    commands.send(ThreadCommand::Take(site.setup().into(), Arc::clone(&served))).unwrap();
     for _ in 0..10 {
-        commands.send(Command::TakeChanges(name.clone())).unwrap();
+        commands.send(ThreadCommand::TakeChanges(name.clone())).unwrap();
     }
     drop(commands);
     schedule.run(&commanded);
@@ -313,12 +313,12 @@ fn kind_106_a_zone_with_its_zsk_in_a_token_hangs_alone_and_finds_its_thread_agai
     for second in 1..5 {
         assert_eq!(steps_until(&site, &mut schedule, second), 2, "second {second}");
     }
-    schedule.obey(Command::Leave(in_token.clone()));
+    schedule.obey(ThreadCommand::Leave(in_token.clone()));
     let state = site.path("zones/again");
     let setup = ZoneSetup { name: in_token.clone(), state, ..site.setup() };
     let again = Arc::new(SignerZone::new(in_token.clone(), &site.metrics, site.clock()));
-    schedule.obey(Command::Take(setup.into(), Arc::clone(&again)));
-    schedule.obey(Command::LookAtAll);
+    schedule.obey(ThreadCommand::Take(setup.into(), Arc::clone(&again)));
+    schedule.obey(ThreadCommand::LookAtAll);
     assert!(schedule.zone_mut(&in_token).is_none(), "it is at work on its own thread only");
     assert!(!again.state().loaded, "its thread is busy");
     heal.send(()).unwrap();
@@ -334,7 +334,7 @@ fn zone_name(number: u64) -> Name {
 }
 
 /// A schedule of so many zones, each with its ZSK in a token but the first; all are stepped.
-fn schedule_of_tokens(site: &Site, zones: u64) -> Schedule {
+fn schedule_of_tokens(site: &Site, zones: u64) -> ZoneSchedule {
     let mut schedule = schedule_of(site, zones, false);
     (1..zones).for_each(|number| site.add_token_zsk(&zone_name(number)));
     steps_until(site, &mut schedule, 0);
@@ -357,13 +357,13 @@ fn kind_106_threads_for_tokens_end_when_their_zones_have_left() {
     assert_eq!(schedule.token_threads().thread_count(), 3);
     for (leaving, left) in [(&[1][..], 2), (&[2, 3], 0)] {
         for number in leaving {
-            schedule.obey(Command::Leave(zone_name(*number)));
+            schedule.obey(ThreadCommand::Leave(zone_name(*number)));
         }
         wait_for("threads end", || schedule.token_threads().thread_count() == left);
     }
     let setup = ZoneSetup { name: zone_name(2), state: site.path("zones/again"), ..site.setup() };
     let again = Arc::new(SignerZone::new(zone_name(2), &site.metrics, site.clock()));
-    schedule.obey(Command::Take(setup.into(), Arc::clone(&again)));
+    schedule.obey(ThreadCommand::Take(setup.into(), Arc::clone(&again)));
     steps_until(&site, &mut schedule, 1);
     assert_eq!(schedule.token_threads().thread_count(), 1);
     wait_for("the zone is read", || again.state().loaded);
@@ -378,15 +378,15 @@ fn kind_106_a_zone_that_leaves_and_comes_back_at_once_stays_on_its_thread() {
     let setup = Shared::from(setup);
     let mut served = Vec::new();
     for _ in 0..20 {
-        schedule.obey(Command::Leave(zone_name(1)));
+        schedule.obey(ThreadCommand::Leave(zone_name(1)));
         served.push(Arc::new(SignerZone::new(zone_name(1), &site.metrics, site.clock())));
-        schedule.obey(Command::Take(setup.clone(), Arc::clone(&served[served.len() - 1])));
-        schedule.obey(Command::TakeChanges(zone_name(1)));
+        schedule.obey(ThreadCommand::Take(setup.clone(), Arc::clone(&served[served.len() - 1])));
+        schedule.obey(ThreadCommand::TakeChanges(zone_name(1)));
     }
     wait_for("the last is read", || served[19].state().loaded);
     assert_eq!(schedule.token_threads().thread_count(), 1);
     assert!(schedule.zone_mut(&zone_name(1)).is_none(), "it is at work on its own thread only");
-    schedule.obey(Command::Leave(zone_name(1)));
+    schedule.obey(ThreadCommand::Leave(zone_name(1)));
     wait_for("the thread ends", || schedule.token_threads().thread_count() == 0);
 }
 
@@ -399,7 +399,7 @@ fn kind_106_zones_beyond_the_most_threads_for_tokens_share_these() {
     let is_here = |number: &u64| schedule.zone_mut(&zone_name(*number)).is_some();
     assert_eq!((0..36).filter(is_here).collect::<Vec<_>>(), [0]);
     for number in 1..36 {
-        schedule.obey(Command::Leave(zone_name(number)));
+        schedule.obey(ThreadCommand::Leave(zone_name(number)));
     }
     wait_for("threads end", || schedule.token_threads().thread_count() == 0);
 }
@@ -457,17 +457,17 @@ fn a_signer_starts_when_the_one_before_has_ended_and_its_lock_file_can_be_opened
 /// Whatever a thread ends of: its zones are taken up again, by the next look at the clock or by the next command, which is carried out.
 #[test]
 fn kind_106_zones_of_a_thread_that_has_ended_are_taken_up_again_and_no_command_is_lost() {
-    type Next = fn(&Site, &mut Schedule);
+    type Next = fn(&Site, &mut ZoneSchedule);
     let nexts: [(&str, Next, bool); 4] = [
-        ("a look", |_, schedule| schedule.obey(Command::Look(zone_name(1))), true),
-        ("changes", |_, schedule| schedule.obey(Command::TakeChanges(zone_name(1))), true),
-        ("it leaves", |_, schedule| schedule.obey(Command::Leave(zone_name(1))), false),
+        ("a look", |_, schedule| schedule.obey(ThreadCommand::Look(zone_name(1))), true),
+        ("changes", |_, schedule| schedule.obey(ThreadCommand::TakeChanges(zone_name(1))), true),
+        ("it leaves", |_, schedule| schedule.obey(ThreadCommand::Leave(zone_name(1))), false),
         (
             "it comes anew",
             |site, schedule| {
                 let setup = ZoneSetup { name: zone_name(1), state: site.path("zones/new"), ..site.setup() };
                 let served = SignerZone::new(zone_name(1), &site.metrics, site.clock());
-                schedule.obey(Command::Take(setup.into(), Arc::new(served)));
+                schedule.obey(ThreadCommand::Take(setup.into(), Arc::new(served)));
             },
             true,
         ),

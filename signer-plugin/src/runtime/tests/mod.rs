@@ -32,7 +32,7 @@ use metrics::condition::ConditionId;
 
 use super::*;
 use crate::answer::{AnswerOutcome, Arrival, Transport};
-use crate::reply::{Reply, Rr};
+use crate::reply::{MessageParts, Rr};
 use crate::rules::ZoneRules;
 use crate::signing::SigningTimes;
 
@@ -187,7 +187,7 @@ impl Site {
     }
 }
 
-fn ask(zone: &ZoneRuntime, qname: &str, qtype: Rtype) -> Reply {
+fn ask(zone: &ZoneRuntime, qname: &str, qtype: Rtype) -> MessageParts {
     let mut query = vec![0, 7, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1];
     query.extend_from_slice(Name::parse(qname).unwrap().as_wire());
     query.extend_from_slice(&qtype.0.to_be_bytes());
@@ -195,7 +195,7 @@ fn ask(zone: &ZoneRuntime, qname: &str, qtype: Rtype) -> Reply {
     let mut out = Vec::new();
     let outcome = zone.served().respond(&query, &Arrival::new(Transport::Stream, 1232), &mut out);
     assert!(matches!(outcome, AnswerOutcome::Reply(_)), "{outcome:?}");
-    Reply::read(&out).unwrap()
+    MessageParts::read(&out).unwrap()
 }
 
 const SERVFAIL: u16 = 2;

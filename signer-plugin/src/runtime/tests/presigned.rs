@@ -83,7 +83,7 @@ fn answers_and_transfers_of_a_presigned_zone_are_those_of_the_server_that_signed
                     answer(&made, &query, &context, &mut theirs);
                     answer(&given, &query, &context, &mut ours);
                     let records = |octets: &[u8]| {
-                        let reply = Reply::read(octets).unwrap();
+                        let reply = MessageParts::read(octets).unwrap();
                         let all = |rrs: &[Rr]| {
                             let mut all: Vec<_> = rrs
                                 .iter()

@@ -4,7 +4,7 @@ use keystore::config::{SelfCheck, Signing};
 
 use super::*;
 use crate::content::ChangeOutcome;
-use crate::signing::RecordPlace;
+use crate::signing::VisitPosition;
 
 const UNSIGNED: VersionRules = VersionRules {
     signing: Signing::Unsigned,
@@ -30,7 +30,7 @@ fn started(site: &Site) -> ZoneRuntime {
 fn types(zone: &ZoneRuntime) -> Vec<Rtype> {
     let mut types = Vec::new();
     let signed = zone.served().signed().unwrap();
-    let left = signed.visit(RecordPlace::default(), &mut |record| {
+    let left = signed.visit(VisitPosition::default(), &mut |record| {
         types.push(record.rtype);
         true
     });

@@ -17,7 +17,7 @@ use super::super::setup::ContentSource;
 use super::{MakeError, ZoneRuntime};
 use crate::content::{Change, ChangeOutcome, ChangeRequest, Reply};
 use crate::signing::Denial;
-use crate::update::{NotDone, Served, evaluate};
+use crate::update::{NotDone, ServedApex, evaluate};
 use crate::zone::{ContentChange, NameChange, Zone};
 
 /// Most records of updates that are judged together; those of more updates wait for the next version.
@@ -212,7 +212,7 @@ impl ZoneRuntime {
     }
 
     /// The content that updates change, and what is served beside it; else why there can be no updates now.
-    fn can_change(&self, now: Timestamp) -> Result<(Arc<Zone>, Served), &'static str> {
+    fn can_change(&self, now: Timestamp) -> Result<(Arc<Zone>, ServedApex), &'static str> {
         let stored = self.stored.as_ref().ok_or("the zone takes no updates")?;
         if !self.served.may_publish() {
             return Err(FENCED);
@@ -230,7 +230,7 @@ impl ZoneRuntime {
         }
         let made = self.made.as_ref().ok_or("no version of the zone was made yet")?;
         let Some(facts) = &made.facts.signing else {
-            return Ok((Arc::clone(content), Served { serial, made_at_apex: Vec::new() }));
+            return Ok((Arc::clone(content), ServedApex { serial, made_at_apex: Vec::new() }));
         };
         let bundle = self.bundle(now).map_or(&facts.bundle, |(bundle, _)| bundle);
         let mut made_at_apex = vec![Rtype::DNSKEY, Rtype::RRSIG];
@@ -241,7 +241,7 @@ impl ZoneRuntime {
             Denial::Nsec => Rtype::NSEC,
             Denial::Nsec3(_) => Rtype::NSEC3PARAM,
         });
-        Ok((Arc::clone(content), Served { serial, made_at_apex }))
+        Ok((Arc::clone(content), ServedApex { serial, made_at_apex }))
     }
 
     /// True when `zone` is the content with the updates that wait.

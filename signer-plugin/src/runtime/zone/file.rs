@@ -3,14 +3,14 @@
 use keystore::time::Timestamp;
 
 use super::keep::Restoring;
-use super::stored::Stored;
+use super::stored::KeptContent;
 use super::{LOGGED_WARNINGS, ZoneRuntime};
 
 impl ZoneRuntime {
     /// Reads the zone file when it has changed; a zone that does not read is reported, and the one read before stays.
     pub(super) fn poll_zone_file(&mut self, now: Timestamp) -> bool {
         // What updates made of the file must be known first.
-        let waits = |stored: &Stored| {
+        let waits = |stored: &KeptContent| {
             !stored.is_loaded() || stored.is_damaged() && matches!(self.restoring, Restoring::Waits(_))
         };
         if self.stored.as_ref().is_some_and(waits) {

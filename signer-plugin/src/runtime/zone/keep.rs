@@ -9,9 +9,9 @@ use keystore::retry::Backoff;
 use keystore::store;
 use keystore::time::Timestamp;
 
-use super::{ConditionId, Facts, Made, MakeError, RETRY, Retry, Wanted, ZoneRuntime};
+use super::{ConditionId, Made, MakeError, NextVersion, RETRY, Retry, VersionFacts, ZoneRuntime};
 use crate::signing::SignedZone;
-use crate::state::{Loaded, StateError};
+use crate::state::{LoadedVersion, StateError};
 use crate::zone::{Records, Zone};
 
 /// Longest time between two tries to write a version down, in seconds: of a large zone each try writes all of it.
@@ -141,7 +141,7 @@ impl ZoneRuntime {
         restored
     }
 
-    fn take_restored(&mut self, Loaded { signed, facts }: Loaded, now: Timestamp) -> bool {
+    fn take_restored(&mut self, LoadedVersion { signed, facts }: LoadedVersion, now: Timestamp) -> bool {
         let serial = signed.serial();
         if let Some(why) = self.outdated(&signed, &facts, now) {
             self.set_outdated(signed, facts, why);
@@ -170,7 +170,7 @@ impl ZoneRuntime {
     }
 
     /// Why a version that was found on disk must not be served, if so.
-    fn outdated(&self, signed: &SignedZone, facts: &Facts, now: Timestamp) -> Option<Outdated> {
+    fn outdated(&self, signed: &SignedZone, facts: &VersionFacts, now: Timestamp) -> Option<Outdated> {
         let serial = signed.serial();
         let served = self.served.signed().map(|signed| signed.serial());
         if served.is_some_and(|served| served != serial)
@@ -197,7 +197,7 @@ impl ZoneRuntime {
     }
 
     /// Takes from a version that is not to be served what is of use: its signatures, and since when keys are published.
-    fn set_outdated(&mut self, signed: Arc<SignedZone>, facts: Facts, why: Outdated) {
+    fn set_outdated(&mut self, signed: Arc<SignedZone>, facts: VersionFacts, why: Outdated) {
         tracing::warn!(
             zone = %self.setup.name, serial = signed.serial(),
             "{why}; it is not served, and what is of use of it is used"
@@ -283,7 +283,7 @@ impl ZoneRuntime {
     }
 
     /// True when the content of `wanted` is new and has to wait for the disk, so that it is not to be signed now.
-    pub(super) fn waits_for_disk(&mut self, wanted: &Wanted, now: Timestamp) -> bool {
+    pub(super) fn waits_for_disk(&mut self, wanted: &NextVersion, now: Timestamp) -> bool {
         if self.standing().is_none_or(|(zone, _)| Arc::ptr_eq(&zone, &wanted.zone)) {
             return false;
         }
@@ -398,7 +398,7 @@ impl ZoneRuntime {
     }
 
     /// Takes from disk what leads to the version that was restored.
-    fn restore_history(&mut self, signed: &SignedZone, facts: &Facts) {
+    fn restore_history(&mut self, signed: &SignedZone, facts: &VersionFacts) {
         let Some(end) = facts.history else { return };
         match self.differences.load(end) {
             Ok(found) => self.served.transfers().restore_history(found, signed),

@@ -5,11 +5,11 @@ use std::time::Instant;
 
 use keystore::time::Timestamp;
 
-use super::wanted::{Making, ToSign, Wanted};
+use super::wanted::{Making, NextVersion, ToSign};
 use super::{Made, MakeError, ZoneRuntime, is_valid};
 use crate::rules::DnssecRecords;
 use crate::signing::{SignedZone, SigningError, SigningKeys, SigningPolicy, ZoneKey, sign};
-use crate::state::{Facts, SigningFacts};
+use crate::state::{SigningFacts, VersionFacts};
 use crate::zone::Zone;
 
 /// RRsets whose signatures are verified before a version is served, besides the apex and those that are new.
@@ -17,7 +17,7 @@ const SAMPLES: usize = 256;
 
 impl ZoneRuntime {
     /// Reserves the serial, makes the version under it, and checks.
-    pub(super) fn make(&mut self, wanted: &Wanted, now: Timestamp) -> Result<Made, MakeError> {
+    pub(super) fn make(&mut self, wanted: &NextVersion, now: Timestamp) -> Result<Made, MakeError> {
         if let Making::Signed(parts) = &wanted.making {
             // Before a serial is used up.
             self.policy(parts)?;
@@ -39,13 +39,13 @@ impl ZoneRuntime {
             }
             Making::Given => (None, Vec::new(), Vec::new()),
         };
-        Ok(Made::new(signed, Facts { serial, made_at: now, signing, history: None }, keys, retiring))
+        Ok(Made::new(signed, VersionFacts { serial, made_at: now, signing, history: None }, keys, retiring))
     }
 
     /// The version under a serial, checked.
     pub(super) fn version(
         &self,
-        wanted: &Wanted,
+        wanted: &NextVersion,
         serial: u32,
         now: Timestamp,
     ) -> Result<SignedZone, MakeError> {

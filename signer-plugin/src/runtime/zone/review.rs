@@ -7,7 +7,7 @@ use keystore::durable;
 use keystore::time::Timestamp;
 
 use super::super::gate::Passage;
-use super::wanted::Wanted;
+use super::wanted::NextVersion;
 use super::{ConditionId, MakeError, RETRY, SigningError, ZoneRuntime};
 
 /// The file that the review command reads, in the zone's state folder.
@@ -15,7 +15,7 @@ const REVIEWED: &str = "review.zone";
 
 impl ZoneRuntime {
     /// True when a version with this content may be made: it has what is served, or has passed the limits and the review.
-    pub(super) fn may_take(&mut self, wanted: &Wanted, now: Timestamp) -> bool {
+    pub(super) fn may_take(&mut self, wanted: &NextVersion, now: Timestamp) -> bool {
         let served = self.standing().map(|(zone, _)| zone);
         if served.as_ref().is_some_and(|served| Arc::ptr_eq(served, &wanted.zone)) {
             self.gate.clear();
@@ -60,7 +60,7 @@ impl ZoneRuntime {
     }
 
     /// Signs the content, and hands it to the review command.
-    fn begin_review(&mut self, wanted: &Wanted, now: Timestamp) -> Result<(), MakeError> {
+    fn begin_review(&mut self, wanted: &NextVersion, now: Timestamp) -> Result<(), MakeError> {
         // Nothing is served under this serial unless the review agrees; the version that is served may have a later one.
         let in_file = wanted.zone.serial();
         let serial = self.serial.as_ref().map_or(in_file, |file| file.next(in_file));

@@ -17,7 +17,7 @@ use crate::zone::{ContentChange, NodeId, Zone};
 const LOOK: u64 = 10;
 
 /// The content on disk, and the file that it was made of.
-pub(super) struct Stored {
+pub(super) struct KeptContent {
     store: ContentStore,
     /// The file as it was last read; `None` before it was read for the first time.
     base: Option<Arc<Zone>>,
@@ -47,7 +47,7 @@ enum Standing {
     Damaged,
 }
 
-impl Stored {
+impl KeptContent {
     pub fn new(folder: &Path, zone: &Name, dnssec: DnssecRecords) -> Self {
         Self {
             store: ContentStore::of_kind(folder, zone, dnssec),
@@ -224,7 +224,7 @@ impl ZoneRuntime {
             stored.aside = folder.map(|folder| Aside { folder, look_at: now.plus(LOOK) });
         }
         self.set_condition(ConditionId::SignerStateUnreadable, self.stored_unreadable(), now);
-        self.stored.as_ref().is_some_and(Stored::is_loaded)
+        self.stored.as_ref().is_some_and(KeptContent::is_loaded)
     }
 
     /// Takes a zone file that was read; `before` is the content before it.

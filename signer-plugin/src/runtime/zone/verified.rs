@@ -17,14 +17,14 @@ const NAMED: usize = 3;
 
 /// What is known of the content of a presigned zone.
 #[derive(Default)]
-pub(super) struct Verified {
+pub(super) struct VerifiedContent {
     /// The content that was looked at last, when, and what is wrong with it.
     last: Option<(Arc<Zone>, Timestamp, Option<String>)>,
     /// The last content that verified: only what differs from it is verified in the next.
     good: Option<Arc<Zone>>,
 }
 
-impl Verified {
+impl VerifiedContent {
     /// When content that does not verify is verified again.
     pub fn next_try(&self) -> Option<Timestamp> {
         let (_, at, _) = self.last.as_ref().filter(|(_, _, why)| why.is_some())?;

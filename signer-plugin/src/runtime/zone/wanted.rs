@@ -15,7 +15,7 @@ use crate::state::{Publication, SigningFacts};
 use crate::zone::Zone;
 
 /// What the next version is to be made of.
-pub(super) struct Wanted {
+pub(super) struct NextVersion {
     pub zone: Arc<Zone>,
     pub making: Making,
 }
@@ -52,7 +52,7 @@ pub(super) fn is_replaced_alike(one: &[RetiringKey], other: &[RetiringKey]) -> b
 
 impl ZoneRuntime {
     /// What the next version is to be made of; `None` while something for it is missing.
-    pub(super) fn wanted(&mut self, now: Timestamp) -> Option<Wanted> {
+    pub(super) fn wanted(&mut self, now: Timestamp) -> Option<NextVersion> {
         let pending = self.pending.as_ref().map(PendingUpdates::zone);
         let zone = pending.or(self.source.zone()).cloned().filter(|_| self.serial.is_some())?;
         let making = match self.setup.versions.signing {
@@ -64,7 +64,7 @@ impl ZoneRuntime {
             },
             Signing::Presigned(_) | Signing::Unsigned => Making::Given,
         };
-        Some(Wanted { zone, making })
+        Some(NextVersion { zone, making })
     }
 
     /// What `zone` is to be signed with.

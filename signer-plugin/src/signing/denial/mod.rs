@@ -18,7 +18,7 @@ mod whole;
 #[cfg(test)]
 pub(crate) use nsec3::Hasher;
 pub use nsec3::Nsec3;
-pub(crate) use nsec3::{Collision, Found, Nsec3Chain};
+pub(crate) use nsec3::{HashCollision, HashPosition, Nsec3Chain};
 pub(super) use part::next_by_name;
 pub(super) use plan::{ChainPlan, Planned};
 pub(super) use standing::member;

@@ -40,7 +40,7 @@ pub(crate) enum Hasher {
 
 /// Two names of the zone have one hash, so that no chain can have both.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Collision(pub Name, pub Name);
+pub(crate) struct HashCollision(pub Name, pub Name);
 
 impl Nsec3 {
     /// Parameters without a salt.
@@ -112,7 +112,7 @@ pub(crate) struct Nsec3Chain {
 
 /// What a chain says of a hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Found {
+pub(crate) enum HashPosition {
     /// This member has it.
     Matches(NodeId),
     /// It lies behind the hash of this member and in front of the next.
@@ -155,12 +155,12 @@ impl Nsec3Chain {
     }
 
     /// The record that matches or covers a hash: O(log n). `hash_of` gives the hash of a member.
-    pub fn find(&self, hash: NameHash, hash_of: impl Fn(NodeId) -> NameHash) -> Found {
+    pub fn find(&self, hash: NameHash, hash_of: impl Fn(NodeId) -> NameHash) -> HashPosition {
         let found = self.order.last_up_to(prefix(hash), |node| hash_of(node).cmp(&hash));
         match found {
-            Some(node) if hash_of(node) == hash => Found::Matches(node),
+            Some(node) if hash_of(node) == hash => HashPosition::Matches(node),
             // In front of the least hash the record of the greatest covers; the apex is always a member.
-            found => Found::Covered(found.or(self.order.last()).unwrap_or(NodeId::APEX)),
+            found => HashPosition::Covered(found.or(self.order.last()).unwrap_or(NodeId::APEX)),
         }
     }
 
@@ -201,7 +201,7 @@ impl Nsec3Chain {
     }
 }
 
-impl Collision {
+impl HashCollision {
     pub(super) fn of(zone: &Zone, first: NodeId, second: NodeId) -> Self {
         let name = |node: NodeId| Name::from_wire(zone.owner(node)).unwrap_or_else(|_| zone.origin().clone());
         Self(name(first), name(second))

@@ -7,9 +7,9 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use keystore::dns::Rtype;
 use keystore::dns::nsec3::NameHash;
 
-use super::plan::{ChainPlan, Made};
+use super::plan::{ChainPlan, PlannedRecords};
 use super::standing::{self, Membership};
-use super::{Chain, ChainKind, Collision};
+use super::{Chain, ChainKind, HashCollision};
 use crate::signing::SignedZone;
 use crate::zone::{NodeId, Zone};
 
@@ -21,7 +21,7 @@ impl ChainPlan {
         zone: &Zone,
         touched: &[NodeId],
         apex_types: Vec<Rtype>,
-    ) -> Result<Self, Collision> {
+    ) -> Result<Self, HashCollision> {
         let mut changes = Changes {
             old,
             zone,
@@ -51,7 +51,7 @@ impl ChainPlan {
                 let hash_of = |node: NodeId| hashes.get(&node).copied().unwrap_or_else(|| old.hash(node));
                 for node in &changes.come {
                     if let Some(other) = chain.insert(*node, hash_of(*node), hash_of) {
-                        return Err(Collision::of(zone, other, *node));
+                        return Err(HashCollision::of(zone, other, *node));
                     }
                 }
                 let places = changes.gone.iter().map(|node| old.hash(*node)).chain(hashes.values().copied());
@@ -72,7 +72,7 @@ impl ChainPlan {
             Chain::Nsec3(_) => old.hash(*node).0.into(),
         });
         let gone = gone.collect();
-        let made = Made::Some { looked_at: changes.looked_at, next, hashes, gone };
+        let made = PlannedRecords::Some { looked_at: changes.looked_at, next, hashes, gone };
         Ok(Self { chain, apex_types, made })
     }
 }

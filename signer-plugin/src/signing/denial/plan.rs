@@ -14,11 +14,11 @@ pub(in crate::signing) struct ChainPlan {
     pub chain: Chain,
     /// Types that the apex has beside the zone's own.
     pub(super) apex_types: Vec<Rtype>,
-    pub(super) made: Made,
+    pub(super) made: PlannedRecords,
 }
 
 /// What is made.
-pub(super) enum Made {
+pub(super) enum PlannedRecords {
     /// All records. By position of the node: what it is in the chain, the member behind it, and with NSEC3 its hash.
     All { members: Vec<Membership>, next: Vec<NodeId>, hashes: Vec<NameHash> },
     /// What differs from the version before: names that are looked at, and the members whose record is made, with what it leads to.
@@ -46,11 +46,11 @@ impl ChainPlan {
     /// What is planned for a name. Whoever keeps the record of the version before, keeps that there is none as well.
     pub fn at(&self, node: NodeId) -> Planned {
         match &self.made {
-            Made::All { members, next, .. } => match members[node.position()].is_member {
+            PlannedRecords::All { members, next, .. } => match members[node.position()].is_member {
                 true => Planned::Record(next[node.position()]),
                 false => Planned::Nothing,
             },
-            Made::Some { looked_at, next, .. } => match (next.get(&node), looked_at.get(&node)) {
+            PlannedRecords::Some { looked_at, next, .. } => match (next.get(&node), looked_at.get(&node)) {
                 (Some(next), _) => Planned::Record(*next),
                 (None, Some(Membership { is_member: false, .. })) => Planned::Nothing,
                 (None, _) => Planned::Kept,
@@ -61,24 +61,26 @@ impl ChainPlan {
     /// Names below a name that are members; `None`: as many as in the version before.
     pub fn members_below(&self, node: NodeId) -> Option<u32> {
         match &self.made {
-            Made::All { members, .. } => Some(members[node.position()].below),
-            Made::Some { looked_at, .. } => looked_at.get(&node).map(|membership| membership.below),
+            PlannedRecords::All { members, .. } => Some(members[node.position()].below),
+            PlannedRecords::Some { looked_at, .. } => looked_at.get(&node).map(|membership| membership.below),
         }
     }
 
     /// The nodes for which something may differ from the version before; `None`: all.
     pub fn nodes(&self) -> Option<impl Iterator<Item = NodeId>> {
         match &self.made {
-            Made::All { .. } => None,
-            Made::Some { looked_at, next, .. } => Some(looked_at.keys().chain(next.keys()).copied()),
+            PlannedRecords::All { .. } => None,
+            PlannedRecords::Some { looked_at, next, .. } => {
+                Some(looked_at.keys().chain(next.keys()).copied())
+            }
         }
     }
 
     /// Where members of the chain before were that are gone: search keys of names with NSEC, hashes with NSEC3.
     pub fn gone(&self) -> &[Box<[u8]>] {
         match &self.made {
-            Made::All { .. } => &[],
-            Made::Some { gone, .. } => gone,
+            PlannedRecords::All { .. } => &[],
+            PlannedRecords::Some { gone, .. } => gone,
         }
     }
 
@@ -86,8 +88,8 @@ impl ChainPlan {
     pub fn hash(&self, zone: &Zone, node: NodeId) -> Option<NameHash> {
         let Chain::Nsec3(chain) = &self.chain else { return None };
         let known = match &self.made {
-            Made::All { hashes, .. } => hashes.get(node.position()).copied(),
-            Made::Some { hashes, .. } => hashes.get(&node).copied(),
+            PlannedRecords::All { hashes, .. } => hashes.get(node.position()).copied(),
+            PlannedRecords::Some { hashes, .. } => hashes.get(&node).copied(),
         };
         Some(known.unwrap_or_else(|| chain.nsec3.hash(zone.owner(node))))
     }

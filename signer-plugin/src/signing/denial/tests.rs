@@ -329,8 +329,8 @@ proptest! {
                 }
                 Chain::Nsec3(chain) => {
                     match signed.find_hash(chain, NameHash(rdata[6..26].try_into().expect("20 octets"))) {
-                        Found::Matches(node) => node,
-                        Found::Covered(node) => panic!("{node:?} leads to no member"),
+                        HashPosition::Matches(node) => node,
+                        HashPosition::Covered(node) => panic!("{node:?} leads to no member"),
                     }
                 }
             }

@@ -5,15 +5,15 @@ use keystore::dns::nsec3::NameHash;
 use rayon::prelude::*;
 
 use super::nsec3::prefix;
-use super::plan::{ChainPlan, Made};
+use super::plan::{ChainPlan, PlannedRecords};
 use super::standing;
-use super::{Chain, ChainKind, Collision, Denial, Nsec3Chain};
+use super::{Chain, ChainKind, Denial, HashCollision, Nsec3Chain};
 use crate::sorted::Sorted;
 use crate::zone::{NodeId, Zone};
 
 impl ChainPlan {
     /// The chain that `denial` asks for; `apex_types` are those that the apex has beside the zone's own.
-    pub fn whole(zone: &Zone, denial: &Denial, apex_types: Vec<Rtype>) -> Result<Self, Collision> {
+    pub fn whole(zone: &Zone, denial: &Denial, apex_types: Vec<Rtype>) -> Result<Self, HashCollision> {
         let kind = match denial {
             Denial::Nsec => ChainKind::Nsec,
             Denial::Nsec3(nsec3) => nsec3.kind(),
@@ -36,7 +36,7 @@ impl ChainPlan {
                     in_order.into_par_iter().map(|node| (nsec3.hash(zone.owner(node)), node)).collect();
                 hashed.par_sort_unstable();
                 if let Some(pair) = hashed.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-                    return Err(Collision::of(zone, pair[0].1, pair[1].1));
+                    return Err(HashCollision::of(zone, pair[0].1, pair[1].1));
                 }
                 hashes = vec![NameHash([0; 20]); members.len()];
                 for (at, (hash, node)) in hashed.iter().enumerate() {
@@ -47,6 +47,6 @@ impl ChainPlan {
                 Chain::Nsec3(Nsec3Chain { nsec3: nsec3.clone(), order })
             }
         };
-        Ok(Self { chain, apex_types, made: Made::All { members, next, hashes } })
+        Ok(Self { chain, apex_types, made: PlannedRecords::All { members, next, hashes } })
     }
 }

@@ -86,7 +86,7 @@ fn kind_18_a_ttl_above_the_limit_counts_as_zero_with_a_warning() {
                 .push(&zonefile::Record { owner: origin.as_wire(), rtype, ttl, rdata, place })
                 .expect("taken");
         }
-        let zone = builder.finish(ZoneFiles::default()).expect("a zone");
+        let zone = builder.finish(SourceFiles::default()).expect("a zone");
         let a = zone.rrset(zone.find(NodeId::APEX, Rtype::A).expect("A"));
         let warned =
             zone.warnings().texts.iter().any(|t| t.contains(&format!("TTL {ttl} is above 2147483647")));
