@@ -2,6 +2,7 @@
 
 use keystore::dns::Class;
 
+use super::engine::engine;
 use super::*;
 use crate::protocol::{QuerySettings, ServerIdentity};
 
