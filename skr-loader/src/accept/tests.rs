@@ -1,12 +1,11 @@
 //! Each check once accepting and once rejecting; the tables name the ID.
 
-use keystore::check::CheckId;
 use std::collections::BTreeMap;
 
 use keystore::exchange::KsrBundle;
 use keystore::exchange::testing::{SkrBuilder, TestKey};
-use keystore::keys::Timing;
 use keystore::keys::files::find;
+use keystore::keys::{KeyFile, Timing};
 use keystore::store::digest;
 
 use super::*;

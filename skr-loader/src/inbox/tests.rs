@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use keystore::config::WatchMode;
 use keystore::store::MAX_SKR_OCTETS;
 
+use super::take_out::HEAD;
 use super::*;
 
 const WHOLE: &str = ";; SignedKeyResponse 1.0 20261124034842\nexample. 60 IN DNSKEY …\n;; SignedKeyResponse 1.0 generated at x\n";
