@@ -1,6 +1,8 @@
 # Measures one part of scripts/bench, which says what and calls this: bench.py FOLDER PART
 import glob, json, os, re, shutil, signal, socket, statistics, struct, subprocess, sys, time
 
+from loopback import free_port
+
 FOLDER, PART = sys.argv[1:3]
 RUNS = int(os.environ.get("RUNS", "5"))
 NAMES = int(os.environ.get("NAMES", "100000"))
@@ -218,12 +220,6 @@ def verify():
                 "`dnssec-verify`": lambda: execute("exec dnssec-verify -o bench.example ours.signed"),
             },
             ["≤ 0.50", "≤ 0.50"])
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 class Server:

@@ -1,8 +1,9 @@
 # Measures what an answer costs; scripts/serve-bench says what and calls this: serve_bench.py FOLDER ECHO-PROGRAM HICKORY-PROGRAM PART…
 import glob, os, re, resource, signal, socket, statistics, subprocess, sys, time
 
-from bench_table import SUMMARY, head, line, note
-from serve_site import NAMES, ZONES, Failed, Server, Site, configuration, drop, free_port, knot, nsd, ours, run
+from bench_table import head, line, note, run_parts
+from loopback import free_port
+from serve_site import NAMES, ZONES, Failed, Server, Site, configuration, drop, knot, nsd, ours, run
 
 ROUNDS = int(os.environ.get("ROUNDS", "5"))
 SECONDS = int(os.environ.get("SECONDS_EACH", "2"))
@@ -321,20 +322,7 @@ def main():
     if any(part not in PARTS for part in parts):
         sys.exit(f"there are the parts {', '.join(PARTS)}")
     site = Site(folder) if parts != ["engine"] else None
-    failed = []
-    for part in parts:
-        print(flush=True)
-        try:
-            PARTS[part](site, programs)
-        except (Failed, subprocess.CalledProcessError) as error:
-            print(f"{part}: {error}", file=sys.stderr)
-            failed.append(part)
-    print()
-    head("work", "reached", "must reach", "")
-    for row in SUMMARY:
-        line(*row)
-    if failed:
-        sys.exit(f"not measured as a whole: {', '.join(failed)}")
+    run_parts(parts, lambda part: PARTS[part](site, programs), (Failed,))
 
 
 main()

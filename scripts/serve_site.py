@@ -1,5 +1,7 @@
 # Zones, keys and SKRs, and the servers that scripts/serve-bench and scripts/transfer-bench measure with them.
-import glob, os, random, re, signal, socket, subprocess, sys, time
+import glob, os, random, re, signal, subprocess, sys, time
+
+from loopback import ask_soa, free_port
 
 NAMES = int(os.environ.get("NAMES", "100000"))
 PEERS = os.environ["OFFLINE_KSK_PEERS"]
@@ -27,12 +29,6 @@ class Failed(Exception):
 
 def run(*words, **more):
     return subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True, **more).stdout
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 class Site:
@@ -128,17 +124,7 @@ class Server:
         return sum(int(re.search(r"^Pss:\s+(\d+)", text, re.M)[1]) for text in fields) / 1024
 
     def ask(self, zone):
-        """RCODE, number of answers and serial that a query for the SOA record brings; nothing when no reply comes."""
-        query = b"\0\7\1\0\0\1\0\0\0\0\0\0" + b"".join(bytes([len(l)]) + l.encode() for l in zone.split(".")) + b"\0\0\6\0\1"
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
-            s.settimeout(0.3)
-            try:
-                s.sendto(query, ("127.0.0.1", self.port))
-                reply = s.recv(4096)
-            except OSError:
-                return None
-            # The only record's data ends in five numbers.
-            return reply[3] & 15, reply[7], int.from_bytes(reply[-20:-16], "big")
+        return ask_soa(self.port, zone)
 
     def answers(self, zone):
         said = self.ask(zone)

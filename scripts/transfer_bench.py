@@ -1,9 +1,10 @@
 # Measures transfers and updates; scripts/transfer-bench says what and calls this: transfer_bench.py FOLDER PART…
-import os, re, shutil, statistics, struct, subprocess, sys, time
+import os, re, shutil, statistics, struct, sys, time
 
 import transfer_client as client
-from bench_table import SUMMARY, head, line, note
-from serve_site import NAMES, Failed, Site, free_port
+from bench_table import head, line, note, run_parts
+from loopback import free_port
+from serve_site import NAMES, Failed, Site
 from transfer_site import CHAIN, NSEC, NSEC3, TLD_ZONE, Source, bind, bind_signing, knot, knot_signing, nsd, ours
 
 RUNS = int(os.environ.get("RUNS", "3"))
@@ -271,21 +272,9 @@ def main():
     if any(part not in PARTS for part in parts):
         sys.exit(f"there are the parts {', '.join(PARTS)}")
     site = Site(sys.argv[1], zones=())
-    failed = []
     # In their order: `out` signs with the SKR that a server takes from its place at a start.
-    for part in (part for part in PARTS if part in parts):
-        print(flush=True)
-        try:
-            PARTS[part](site)
-        except (Failed, RuntimeError, OSError, TypeError, struct.error, subprocess.CalledProcessError) as error:
-            print(f"{part}: {error}", file=sys.stderr)
-            failed.append(part)
-    print()
-    head("work", "reached", "must reach", "")
-    for row in SUMMARY:
-        line(*row)
-    if failed:
-        sys.exit(f"not measured as a whole: {', '.join(failed)}")
+    in_order = [part for part in PARTS if part in parts]
+    run_parts(in_order, lambda part: PARTS[part](site), (Failed, RuntimeError, OSError, TypeError, struct.error))
 
 
 main()

@@ -1,7 +1,8 @@
 # The servers that scripts/transfer-bench measures: primaries and secondaries of four products.
 import base64, os, re, shutil, time
 
-from serve_site import PEERS, Server, configuration, drop, free_port
+from loopback import free_port
+from serve_site import PEERS, Server, configuration, drop
 from transfer_client import A, KEY, NSEC_TYPE, SECRET, is_signed
 
 TLD_ZONE, NSEC, NSEC3, CHAIN = "tld.example", "nsec.example", "nsec3.example", "chain.example"

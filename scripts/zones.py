@@ -1,6 +1,8 @@
 # Measures many zones; scripts/zones says what and calls this: zones.py FOLDER NUMBER…
 import glob, gzip, os, shutil, signal, socket, subprocess, sys, threading, time, urllib.request
 
+from loopback import ask_soa, free_port
+
 TICK = os.sysconf("SC_CLK_TCK")
 REST = int(os.environ.get("OFFLINE_KSK_REST", "60"))
 PERIOD = os.environ.get("OFFLINE_KSK_PERIOD", "30d")
@@ -27,12 +29,6 @@ def run(*words):
     return subprocess.run(words, check=True, stdout=subprocess.PIPE).stdout
 
 
-def port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
 def wait(what, is_done):
     """Seconds until it is so."""
     start = time.monotonic()
@@ -50,7 +46,7 @@ class Site:
         shutil.rmtree(folder, ignore_errors=True)
         self.folder, self.count = folder, count
         self.names = [f"z{n}.example" for n in range(count + max(1, min(100, count // 10)))]
-        self.dns, self.http, self.requests = port(), port(), port()
+        self.dns, self.http, self.requests = free_port(), free_port(), free_port()
         for name in ("state/keys", "state/inbox", "text", "ksk", "mould"):
             os.makedirs(self.path(name), 0o750)
         self.write("named.conf", POLICY)
@@ -128,15 +124,8 @@ class Site:
             return 0
 
     def answers(self, name):
-        query = b"\0\7\1\0\0\1\0\0\0\0\0\0" + b"".join(bytes([len(l)]) + l.encode() for l in name.split(".")) + b"\0\0\6\0\1"
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
-            s.settimeout(0.2)
-            try:
-                s.sendto(query, ("127.0.0.1", self.dns))
-                reply = s.recv(4096)
-            except OSError:
-                return False
-            return reply[3] & 15 == 0 and reply[7] > 0
+        said = ask_soa(self.dns, name)
+        return said is not None and said[0] == 0 and said[1] > 0
 
     def until_served(self, names):
         left = list(names)
@@ -288,7 +277,7 @@ def serve(site):
     daemon = Daemon(site, site.http, "offline-ksk", "serve")
     wait("the start is under way", lambda: daemon.cpu() > 0.1 or daemon.ready.is_set())
     midst = daemon.stop()
-    site.http = port()
+    site.http = free_port()
     site.config(len(site.names))
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", site.http))
