@@ -18,6 +18,7 @@ use std::path::Path;
 use keystore::command::find_program;
 use keystore::config::Config;
 use keystore::config::deliver::Method;
+use keystore::config::tls::ALPN_DOT;
 use keystore::cookie_secrets::CookieSecrets;
 use keystore::policy::{PolicyFinding, PolicySeverity};
 use keystore::store::accepted_mark;
@@ -347,7 +348,7 @@ impl Host<'_> {
     fn certificate(&mut self, config: &Config) {
         let Some(tls) = config.signer.as_ref().and_then(|signer| signer.query.tls.as_ref()) else { return };
         let files = CertificateFiles { certificate: tls.certificate.clone(), key: tls.key.clone() };
-        match LoadedCertificate::load(&files, b"dot") {
+        match LoadedCertificate::load(&files, ALPN_DOT) {
             Ok(certificate) => {
                 certificate.warnings.iter().for_each(|what| self.warning(format!("signer.tls-key: {what}")));
             }

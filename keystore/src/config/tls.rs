@@ -6,6 +6,9 @@ use std::path::PathBuf;
 use data_encoding::BASE64;
 use ring::digest::{SHA256, digest};
 
+/// The name of DNS over TLS in ALPN (RFC 7301), which transfers must have chosen (RFC 9103 section 7.1).
+pub const ALPN_DOT: &[u8] = b"dot";
+
 /// SHA-256 of a public key as certificates have it (SubjectPublicKeyInfo in DER), which is known by it whoever has signed its certificate.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyPin([u8; 32]);

@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 
+use keystore::config::tls::ALPN_DOT;
 use rustls::ServerConfig;
 
 use crate::protocol::SharedSettings;
-
-/// The name of DNS over TLS in ALPN.
-const DOT: &[u8] = b"dot";
 
 /// The certificate of a listener that speaks one protocol.
 #[derive(Clone)]
@@ -32,7 +30,7 @@ impl Certificate {
     /// For a handshake now; `None` while there is no certificate. A client of DNS over TLS is asked for its certificate where who may transfer
     /// zones depends on it; browsers never are. What the host program has given stays as it is.
     pub fn now(&self) -> Option<Arc<ServerConfig>> {
-        if self.protocol == DOT && self.given.is_none() {
+        if self.protocol == ALPN_DOT && self.given.is_none() {
             let settings = self.settings.load();
             if settings.asks_certificates {
                 return settings.tls_asking.clone();

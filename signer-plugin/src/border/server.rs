@@ -8,6 +8,7 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use hickory_server::server::RequestHandler;
+use keystore::config::tls::ALPN_DOT;
 use metrics::Metrics;
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::{Ipv4PacketInfo, Ipv6RecvPacketInfo, RcvBufForce, SndBufForce};
@@ -225,7 +226,7 @@ impl Server {
         let encrypted =
             (ConnectionLimiter::new(limits.of_encrypted()), ConnectionLimiter::new(limits.of_handshakes()));
         let over_tls = [
-            (tls, Tls::new(OverTls::Dns, certificate(b"dot"), encrypted.clone())),
+            (tls, Tls::new(OverTls::Dns, certificate(ALPN_DOT), encrypted.clone())),
             #[cfg(feature = "https")]
             (https, Tls::new(OverTls::Https, certificate(b"h2"), encrypted.clone())),
         ];

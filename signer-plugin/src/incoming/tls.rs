@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use keystore::config::tls::{KeyPin, PrimaryTls};
+use keystore::config::tls::{ALPN_DOT, KeyPin, PrimaryTls};
 use metrics::changed::{FileMark, mark};
 use metrics::http::{CertificateFiles, LoadedCertificate, read_authorities};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -19,9 +19,6 @@ use tokio_rustls::client::TlsStream;
 
 use super::fault::TransferFault;
 use crate::transfer::pin_of;
-
-/// The name of DNS over TLS in ALPN, which transfers must have chosen (RFC 9103 section 7.1).
-const DOT: &[u8] = b"dot";
 
 /// What is needed for handshakes with primaries, made of the files that the configuration names, and made anew when these change. All zones
 /// share it.
@@ -51,7 +48,7 @@ impl TlsClients {
             None => ServerName::IpAddress(address.ip().into()),
         };
         let stream = TlsConnector::from(config).connect(name, stream).await.map_err(TransferFault::Tls)?;
-        if stream.get_ref().1.alpn_protocol() != Some(DOT) {
+        if stream.get_ref().1.alpn_protocol() != Some(ALPN_DOT) {
             return Err(TransferFault::NotDot);
         }
         Ok(stream)
@@ -123,11 +120,11 @@ fn load(tls: &PrimaryTls) -> Result<Arc<ClientConfig>, String> {
         Some(own) => {
             let files = CertificateFiles { certificate: own.certificate.clone(), key: own.key.clone() };
             let loaded =
-                LoadedCertificate::load(&files, DOT).map_err(|error| format!("certificate: {error}"))?;
+                LoadedCertificate::load(&files, ALPN_DOT).map_err(|error| format!("certificate: {error}"))?;
             builder.with_client_cert_resolver(loaded.identity)
         }
     };
-    config.alpn_protocols = vec![DOT.to_vec()];
+    config.alpn_protocols = vec![ALPN_DOT.to_vec()];
     // A session that is resumed would not show the certificate again.
     config.resumption = Resumption::disabled();
     Ok(Arc::new(config))

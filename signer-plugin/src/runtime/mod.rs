@@ -13,6 +13,7 @@
 
 mod authorities;
 mod catalogs;
+mod certificate;
 mod condition;
 mod error;
 mod events;

@@ -14,12 +14,13 @@ use keystore::cookie_secrets::CookieSecrets;
 use keystore::time::Timestamp;
 use metrics::Metrics;
 use metrics::changed::{FileMark, mark};
-use metrics::health::report::{CertificateReport, EndpointReport};
+use metrics::health::report::EndpointReport;
 use metrics::health::revision::Revision;
-use metrics::http::{CertificateFiles, LoadedCertificate, ServedCertificate};
+use metrics::http::CertificateFiles;
 use ring::rand::{SecureRandom as _, SystemRandom};
 
 use super::authorities::AuthorityFiles;
+use super::certificate::WatchedCertificate;
 use crate::clock::Clock;
 use crate::protocol::rate_limit::RateLimiter;
 use crate::protocol::{QueryAccess, QuerySettings, ServerIdentity, SharedSettings};
@@ -57,70 +58,29 @@ struct State {
     /// What this process made cookies with before it had the file, and when that was.
     before_file: Option<(CookieSecrets, Timestamp)>,
     limiter: Option<Arc<RateLimiter>>,
-    certificate: Option<LoadedCertificate>,
+    certificate: WatchedCertificate,
     /// Why the file of secrets is not in use.
     error: Option<String>,
-    /// Why the certificate as it lies there is not in use.
-    certificate_error: Option<String>,
-    /// What is shown to primaries.
-    shown: Vec<ShownCertificate>,
+    /// The certificates that are shown to primaries (`certificate` and `key-file` of their `tls`), watched for their end.
+    shown: Vec<(CertificateFiles, WatchedCertificate)>,
     /// The authorities of those who transfer, and of primaries.
     authorities: AuthorityFiles,
 }
 
-/// A certificate that is shown to primaries (`certificate` and `key-file` of their `tls`), watched for its end.
-struct ShownCertificate {
-    files: CertificateFiles,
-    loaded: Option<LoadedCertificate>,
-    error: Option<String>,
-}
-
-/// Those that the configuration names; what was read of one stays.
-fn shown(config: &Config, mut before: Vec<ShownCertificate>) -> Vec<ShownCertificate> {
+/// The certificates for primaries that the configuration names; what was read of one stays.
+fn shown(
+    config: &Config,
+    mut before: Vec<(CertificateFiles, WatchedCertificate)>,
+) -> Vec<(CertificateFiles, WatchedCertificate)> {
     let primaries = config.zones.iter().flat_map(|zone| &zone.content.primaries);
     let named = primaries.filter_map(|primary| primary.tls.as_ref()?.own.as_ref());
     let files = named.map(|own| (own.certificate.clone(), own.key.clone())).collect::<BTreeSet<_>>();
     let stays = |(certificate, key): (PathBuf, PathBuf)| {
         let files = CertificateFiles { certificate, key };
-        let known = before.iter().position(|known| known.files == files);
-        known.map_or_else(
-            || ShownCertificate { files, loaded: None, error: None },
-            |at| before.swap_remove(at),
-        )
+        let known = before.iter().position(|(known, _)| *known == files);
+        known.map_or_else(|| (files, WatchedCertificate::default()), |at| before.swap_remove(at))
     };
     files.into_iter().map(stays).collect()
-}
-
-impl ShownCertificate {
-    fn refresh(&mut self) {
-        if self.loaded.as_ref().is_some_and(|loaded| loaded.is_of(&self.files)) {
-            self.error = None;
-            return;
-        }
-        match LoadedCertificate::load(&self.files, b"dot") {
-            Ok(loaded) => {
-                loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-                (self.loaded, self.error) = (Some(loaded), None);
-            }
-            Err(error) => {
-                let error = error.to_string();
-                if self.error.as_ref() != Some(&error) {
-                    tracing::error!("primaries: tls: certificate: {error}");
-                }
-                self.error = Some(error);
-            }
-        }
-    }
-
-    fn report(&self) -> Option<CertificateReport> {
-        self.loaded.as_ref().map(|loaded| report(&loaded.served))
-    }
-}
-
-fn report(served: &ServedCertificate) -> CertificateReport {
-    let ServedCertificate { file, not_before, not_after } = served;
-    let file = file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
-    CertificateReport { file, not_before: *not_before, not_after: *not_after }
 }
 
 /// Where the secrets of cookies in use are from.
@@ -184,7 +144,9 @@ impl SettingsKeeper {
         let stood = state.standing();
         state.limit(&self.metrics);
         state.read_certificate();
-        state.shown.iter_mut().for_each(ShownCertificate::refresh);
+        for (files, certificate) in &mut state.shown {
+            certificate.refresh(files, "primaries: tls: certificate");
+        }
         state.authorities.refresh();
         match (state.config.cookies, state.config.cookie_secret_file.clone()) {
             (false, _) => {
@@ -213,8 +175,8 @@ impl SettingsKeeper {
             };
             self.shared.store(QuerySettings {
                 limiter: state.limiter.clone(),
-                tls: state.certificate.as_ref().map(|certificate| Arc::clone(&certificate.config)),
-                tls_asking: state.certificate.as_ref().and_then(|certificate| asking(&certificate.config)),
+                tls: state.certificate.loaded().map(|certificate| Arc::clone(&certificate.config)),
+                tls_asking: state.certificate.loaded().and_then(|certificate| asking(&certificate.config)),
                 asks_certificates: state.asks_certificates,
                 access: state.access.clone(),
                 identity: state.identity.clone(),
@@ -228,14 +190,14 @@ impl State {
     /// How the files stand.
     fn standing(&self) -> EndpointReport {
         let joined = |errors: Vec<&str>| (!errors.is_empty()).then(|| errors.join("; "));
-        let errors = [&self.error, &self.certificate_error].into_iter().flatten().map(String::as_str);
-        let of_shown = self.shown.iter().filter_map(|shown| shown.error.as_deref());
+        let errors = [self.error.as_deref(), self.certificate.error()].into_iter().flatten();
+        let of_shown = self.shown.iter().filter_map(|(_, certificate)| certificate.error());
         EndpointReport {
             error: joined(errors.collect()),
             shown_error: joined(of_shown.collect()),
             authorities_error: self.authorities.error(),
-            certificate: self.certificate.as_ref().map(|certificate| report(&certificate.served)),
-            shown: self.shown.iter().filter_map(ShownCertificate::report).collect(),
+            certificate: self.certificate.report(),
+            shown: self.shown.iter().filter_map(|(_, certificate)| certificate.report()).collect(),
         }
     }
 
@@ -304,37 +266,13 @@ impl State {
 
     /// Reads the certificate of DNS over TLS, where it or its key is another one than before.
     fn read_certificate(&mut self) {
-        let files = self
-            .config
-            .tls
-            .as_ref()
-            .map(|tls| CertificateFiles { certificate: tls.certificate.clone(), key: tls.key.clone() });
-        let Some(files) = files else {
-            self.is_changed |= self.certificate.take().is_some();
-            self.certificate_error = None;
+        let Some(tls) = &self.config.tls else {
+            self.is_changed |= self.certificate.loaded().is_some();
+            self.certificate = WatchedCertificate::default();
             return;
         };
-        if self.certificate.as_ref().is_some_and(|certificate| certificate.is_of(&files)) {
-            self.certificate_error = None;
-            return;
-        }
-        match LoadedCertificate::load(&files, b"dot") {
-            Ok(certificate) => {
-                let file = files.certificate.display();
-                tracing::info!(%file, "the certificate of DNS over TLS was read");
-                certificate.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-                self.certificate = Some(certificate);
-                self.certificate_error = None;
-                self.is_changed = true;
-            }
-            Err(error) => {
-                let error = error.to_string();
-                if self.certificate_error.as_ref() != Some(&error) {
-                    tracing::error!("[signer] tls-certificate: {error}; the certificate before stays in use");
-                }
-                self.certificate_error = Some(error);
-            }
-        }
+        let files = CertificateFiles { certificate: tls.certificate.clone(), key: tls.key.clone() };
+        self.is_changed |= self.certificate.refresh(&files, "[signer] tls-certificate");
     }
 
     /// Makes a secret where there is none of this process, or an old one.

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use keystore::config::tls::{ClientTls, KeyPin};
+use keystore::config::tls::{ALPN_DOT, ClientTls, KeyPin};
 use keystore::time::Timestamp;
 use metrics::changed::{FileMark, mark};
 use metrics::http::read_authorities;
@@ -18,9 +18,6 @@ use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, ProtocolVersion, ServerConfig,
     SignatureScheme,
 };
-
-/// The name of DNS over TLS in ALPN, which transfers must have chosen (RFC 9103 section 7.1).
-const DOT: &[u8] = b"dot";
 
 /// Most certificates beside that of the client, and octets of all: what anybody shows is kept with the connection, and verified.
 const MOST_INTERMEDIATES: usize = 5;
@@ -61,7 +58,7 @@ impl TlsPeer {
         let is_13 = connection.protocol_version() == Some(ProtocolVersion::TLSv1_3);
         let chain = connection.peer_certificates().unwrap_or_default();
         Self {
-            is_for_transfers: is_13 && connection.alpn_protocol() == Some(DOT),
+            is_for_transfers: is_13 && connection.alpn_protocol() == Some(ALPN_DOT),
             chain: chain.iter().map(|certificate| certificate.clone().into_owned()).collect(),
             judged: Mutex::default(),
         }
@@ -287,7 +284,7 @@ pub(crate) fn asking(config: &Arc<ServerConfig>) -> Option<Arc<ServerConfig>> {
         ServerConfig::builder_with_provider(provider).with_protocol_versions(rustls::ALL_VERSIONS).ok()?;
     let builder = builder.with_client_cert_verifier(Arc::new(AnyCertificate { algorithms }));
     let mut asking = builder.with_cert_resolver(Arc::clone(&config.cert_resolver));
-    asking.alpn_protocols = vec![DOT.to_vec()];
+    asking.alpn_protocols = vec![ALPN_DOT.to_vec()];
     asking.ignore_client_order = config.ignore_client_order;
     Some(Arc::new(asking))
 }

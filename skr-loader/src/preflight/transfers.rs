@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use keystore::config::Config;
 use keystore::config::catalog::TakenCatalog;
-use keystore::config::tls::ClientTls;
+use keystore::config::tls::{ALPN_DOT, ClientTls};
 use keystore::config::transfer::{AllowTransfer, PrimaryConfig};
 use metrics::http::{CertificateFiles, LoadedCertificate, read_authorities};
 
@@ -103,7 +103,7 @@ impl Host<'_> {
         }
         for (certificate, key) in own {
             let files = CertificateFiles { certificate: certificate.clone(), key: key.clone() };
-            match LoadedCertificate::load(&files, b"dot") {
+            match LoadedCertificate::load(&files, ALPN_DOT) {
                 Ok(loaded) => {
                     loaded.warnings.iter().for_each(|what| self.warning(format!("primaries: tls: {what}")));
                 }
