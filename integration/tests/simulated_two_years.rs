@@ -66,24 +66,8 @@ impl World {
         let ksks: Vec<Dnskey> =
             files::find(&self.path("safe"), &self.name).unwrap().keys.into_iter().map(|k| k.dnskey).collect();
         ZoneConfig {
-            source: keystore::config::zone_files::ZoneSource::MainFile,
-            announced: Vec::new(),
-            anchor_file: None,
-            require_signature: false,
-            multi_signer: false,
-            allow_query: None,
-            allow_transfer: Vec::new(),
-            content: Default::default(),
-            notify: Vec::new(),
-            versions: keystore::config::VersionConfig::default(),
-            zone_check: keystore::config::ZoneCheck::default(),
-            member: keystore::config::catalog::MemberConfig::default(),
-            allow_cds_delete: false,
-            name: self.name.clone(),
-            policy: self.policy.clone().into(),
             anchors: ksks.into_iter().map(TrustAnchor::Dnskey).collect(),
-            file: None,
-            key_directory: self.path("state/keys"),
+            ..ZoneConfig::new(self.name.clone(), self.policy.clone(), self.path("state/keys"))
         }
     }
 

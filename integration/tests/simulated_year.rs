@@ -448,24 +448,9 @@ impl Year {
 
     fn config(&self) -> Config {
         let zone = ZoneConfig {
-            source: keystore::config::zone_files::ZoneSource::MainFile,
-            announced: Vec::new(),
-            anchor_file: None,
-            require_signature: false,
-            multi_signer: false,
-            allow_query: None,
-            allow_transfer: Vec::new(),
-            content: Default::default(),
-            notify: Vec::new(),
-            versions: keystore::config::VersionConfig::default(),
-            zone_check: keystore::config::ZoneCheck::default(),
-            member: keystore::config::catalog::MemberConfig::default(),
-            allow_cds_delete: false,
-            name: self.name.clone(),
-            policy: self.policy.clone().into(),
             anchors: vec![TrustAnchor::Dnskey(self.ksk())],
             file: Some(self.path("online/zone")),
-            key_directory: self.path("online/keys"),
+            ..ZoneConfig::new(self.name.clone(), self.policy.clone(), self.path("online/keys"))
         };
         Config {
             state_dir: self.path("online"),

@@ -297,6 +297,31 @@ pub struct ZoneConfig {
 }
 
 impl ZoneConfig {
+    /// A zone of the main file with what its table must say; all else is as where the table does not say it.
+    #[must_use]
+    pub fn new(name: Name, policy: impl Into<Shared<Policy>>, key_directory: PathBuf) -> Self {
+        Self {
+            name,
+            source: zone_files::ZoneSource::MainFile,
+            policy: policy.into(),
+            anchors: Vec::new(),
+            announced: Vec::new(),
+            anchor_file: None,
+            require_signature: false,
+            zone_check: ZoneCheck::default(),
+            file: None,
+            key_directory,
+            multi_signer: false,
+            allow_query: None,
+            allow_transfer: Vec::new(),
+            notify: Vec::new(),
+            content: content::ContentConfig::default(),
+            versions: VersionConfig::default(),
+            member: catalog::MemberConfig::default(),
+            allow_cds_delete: false,
+        }
+    }
+
     /// True for a zone that the signer serves: it has a file, or comes from primaries.
     #[must_use]
     pub const fn has_content(&self) -> bool {

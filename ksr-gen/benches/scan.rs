@@ -162,24 +162,8 @@ impl Model {
         fs::write(skr_path(&folder, 1), &skr).unwrap();
         fs::write(folder.join("current"), format_current(1, &digest(skr.as_bytes()))).unwrap();
         ZoneConfig {
-            source: keystore::config::zone_files::ZoneSource::MainFile,
-            announced: Vec::new(),
-            anchor_file: None,
-            require_signature: false,
-            multi_signer: false,
-            allow_query: None,
-            allow_transfer: Vec::new(),
-            content: Default::default(),
-            notify: Vec::new(),
-            versions: keystore::config::VersionConfig::default(),
-            zone_check: keystore::config::ZoneCheck::default(),
-            member: keystore::config::catalog::MemberConfig::default(),
-            allow_cds_delete: false,
-            name,
-            policy: policy.clone().into(),
             anchors: vec![TrustAnchor::Ds(vec![0; 36])],
-            file: None,
-            key_directory: keys.to_owned(),
+            ..ZoneConfig::new(name, policy.clone(), keys.to_owned())
         }
     }
 }

@@ -89,24 +89,8 @@ impl StateDir {
 
     pub fn config(&self) -> Config {
         let zone = ZoneConfig {
-            source: keystore::config::zone_files::ZoneSource::MainFile,
-            announced: Vec::new(),
-            anchor_file: None,
-            require_signature: false,
-            multi_signer: false,
-            allow_query: None,
-            allow_transfer: Vec::new(),
-            content: Default::default(),
-            notify: Vec::new(),
-            versions: keystore::config::VersionConfig::default(),
-            zone_check: keystore::config::ZoneCheck::default(),
-            member: keystore::config::catalog::MemberConfig::default(),
-            allow_cds_delete: false,
-            name: zone(),
-            policy: Policy::with_defaults("test").into(),
             anchors: anchors(),
-            file: None,
-            key_directory: self.path("keys"),
+            ..ZoneConfig::new(zone(), Policy::with_defaults("test"), self.path("keys"))
         };
         Config {
             state_dir: self.dir.path().to_owned(),

@@ -26,26 +26,7 @@ pub struct Host {
 impl Host {
     pub fn new(named_conf: &str) -> Self {
         let site = Site::new(named_conf);
-        let zone = ZoneConfig {
-            source: keystore::config::zone_files::ZoneSource::MainFile,
-            announced: Vec::new(),
-            anchor_file: None,
-            require_signature: false,
-            multi_signer: false,
-            allow_query: None,
-            allow_transfer: Vec::new(),
-            content: Default::default(),
-            notify: Vec::new(),
-            versions: keystore::config::VersionConfig::default(),
-            zone_check: keystore::config::ZoneCheck::default(),
-            member: keystore::config::catalog::MemberConfig::default(),
-            allow_cds_delete: false,
-            name: zone(),
-            policy: policy_of(&site).into(),
-            anchors: Vec::new(),
-            file: None,
-            key_directory: site.path("zsk"),
-        };
+        let zone = ZoneConfig::new(zone(), policy_of(&site), site.path("zsk"));
         let now = stamp("20261124000000");
         site.run("-l @policy -k common -i 20261124 -e +10y -o -K @ksk keygen example.test").ok();
         Self { site, zone, ksr: KsrConfig::default(), now, generation: 0, timer: RefCell::default() }

@@ -301,24 +301,8 @@ fn as_toml(config: &Config) -> String {
 
 fn config(state_dir: &Path) -> Config {
     let zone = ZoneConfig {
-        source: keystore::config::zone_files::ZoneSource::MainFile,
-        announced: Vec::new(),
-        anchor_file: None,
-        require_signature: false,
-        multi_signer: false,
-        allow_query: None,
-        allow_transfer: Vec::new(),
-        content: Default::default(),
-        notify: Vec::new(),
-        versions: keystore::config::VersionConfig::default(),
-        zone_check: keystore::config::ZoneCheck::default(),
-        member: keystore::config::catalog::MemberConfig::default(),
-        allow_cds_delete: false,
-        name: zone(),
-        policy: Policy::with_defaults("test").into(),
         anchors: vec![TrustAnchor::Dnskey(TestKey::ksk(KSK).dnskey)],
-        file: None,
-        key_directory: state_dir.join("keys"),
+        ..ZoneConfig::new(zone(), Policy::with_defaults("test"), state_dir.join("keys"))
     };
     Config {
         state_dir: state_dir.to_owned(),
