@@ -306,15 +306,15 @@ pub(crate) fn check_owner(dir: &Path, keys: &[KeyFile]) -> Result<(), KeygenErro
     Ok(())
 }
 
-/// Makes one key, in files or in the token of the entry's key store.
-fn make(
-    keygen: &Keygen<'_>,
+/// A key of this role as the policy and its entry want it.
+pub(crate) fn new_key<'a>(
+    zone: &'a Name,
+    policy: &Policy,
     entry: &KeyPolicy,
+    role: KeyRole,
     timing: Timing,
-    folder: &mut Folder,
-) -> Result<KeyFile, KeyFileError> {
-    let Keygen { dir, zone, policy, role, now, taken_tags, .. } = *keygen;
-    let new = NewKey {
+) -> NewKey<'a> {
+    NewKey {
         zone,
         ttl: policy.dnskey_ttl,
         flags: FLAG_ZONE | if role == KeyRole::Zsk { 0 } else { FLAG_SEP },
@@ -323,7 +323,18 @@ fn make(
         tag_range: entry.tag_range.0..=entry.tag_range.1,
         timing,
         state: Some(plan::state(entry)),
-    };
+    }
+}
+
+/// Makes one key, in files or in the token of the entry's key store.
+fn make(
+    keygen: &Keygen<'_>,
+    entry: &KeyPolicy,
+    timing: Timing,
+    folder: &mut Folder,
+) -> Result<KeyFile, KeyFileError> {
+    let Keygen { dir, zone, policy, role, now, taken_tags, .. } = *keygen;
+    let new = new_key(zone, policy, entry, role, timing);
     match entry.key_store.as_ref().and_then(|store| store.pkcs11_uri.as_deref()) {
         Some(uri) => {
             files::generate_token_key(dir, &new, taken_tags, TokenPlace { uri, policy: &policy.name, now })

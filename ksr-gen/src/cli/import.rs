@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use keystore::keys::files::{self, ForeignKey, NewKey, import_key, read_foreign};
-use keystore::keys::{FLAG_SEP, FLAG_ZONE, plan};
+use keystore::keys::files::{self, ForeignKey, import_key, read_foreign};
+use keystore::keys::plan;
 use keystore::policy::{KeyPolicy, KeyRole, Policy};
 use keystore::time::Timestamp;
 
@@ -48,16 +48,7 @@ pub(super) fn run(line: &CommandLine, now: Timestamp, console: &mut Console<'_>)
     })?;
     // The KSK that is imported may be a trust anchor itself.
     let taken = if role == KeyRole::Zsk { taken_tags(&zone, line, console)? } else { Vec::new() };
-    let new = NewKey {
-        zone: &zone,
-        ttl: policy.dnskey_ttl,
-        flags: FLAG_ZONE | if role == KeyRole::Zsk { 0 } else { FLAG_SEP },
-        algorithm: entry.algorithm,
-        bits: entry.bits,
-        tag_range: entry.tag_range.0..=entry.tag_range.1,
-        timing,
-        state: Some(plan::state(entry)),
-    };
+    let new = keygen::new_key(&zone, &policy, entry, role, timing);
     let made = import_key(&common.folder, &new, &taken, &key.private).map_err(|error| match error {
         files::KeyFileError::Exists { .. } => Failure::Fatal(format!("{error}; the key is here already")),
         other => Failure::fatal(other),

@@ -31,7 +31,7 @@ pub(crate) const fn compressible(rtype: Rtype) -> Option<(usize, usize)> {
 
 /// Which letter case counts as the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Case {
+pub(crate) enum Case {
     /// Any: an owner name may take the spelling of the question.
     Any,
     /// The exact one: a name in RDATA is data, and is not spelt as the client spells it.
@@ -151,8 +151,9 @@ impl TailHash {
     }
 }
 
-/// True when the message has the uncompressed name `name` at `at`, maybe in compressed form.
-fn is_at(message: &[u8], mut at: usize, name: &[u8], case: Case) -> bool {
+/// True when a message that was composed here has the uncompressed name `name` at `at`, maybe in compressed form.
+#[inline]
+pub(crate) fn is_at(message: &[u8], mut at: usize, name: &[u8], case: Case) -> bool {
     let mut rest = name;
     loop {
         let Some(&len) = message.get(at) else { return false };

@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, Hasher};
 use foldhash::fast::RandomState;
 use keystore::dns::name::wire_len;
 
-use crate::answer::names::compressible;
+use crate::answer::names::{Case, compressible, is_at};
 use crate::answer::query::HEADER;
 use crate::signing::RecordRef;
 
@@ -156,7 +156,9 @@ impl MessageWriter {
         loop {
             match self.slots[slot] {
                 FREE => return Err(FreeSlot { slot, tag }),
-                (at, found) if found == tag && is_at(message, usize::from(at), tail) => return Ok(at),
+                (at, found) if found == tag && is_at(message, usize::from(at), tail, Case::Exact) => {
+                    return Ok(at);
+                }
                 _ => slot = (slot + 1) % SLOTS,
             }
         }
@@ -175,26 +177,4 @@ struct FreeSlot {
     slot: usize,
     /// Bits of the hash that the place does not tell.
     tag: u16,
-}
-
-/// True when the message has the uncompressed name `name` at `at`, in full or behind pointers. Those are ours: they lead backwards.
-fn is_at(message: &[u8], mut at: usize, name: &[u8]) -> bool {
-    let mut rest = name;
-    loop {
-        let Some(&len) = message.get(at) else { return false };
-        if len >= 0xc0 {
-            let Some(&low) = message.get(at + 1) else { return false };
-            at = usize::from(len & 0x3f) << 8 | usize::from(low);
-            continue;
-        }
-        let end = 1 + usize::from(len);
-        if message.get(at..at + end).is_none_or(|label| rest.get(..end) != Some(label)) {
-            return false;
-        }
-        if len == 0 {
-            return true;
-        }
-        at += end;
-        rest = &rest[end..];
-    }
 }

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use keystore::crypto::pkcs11::{self, HeldKey};
 use keystore::dns::Name;
-use keystore::keys::files::{self, KeyFileError, NewKey, adopt_token_key};
-use keystore::keys::{FLAG_SEP, FLAG_ZONE, plan};
+use keystore::keys::files::{self, KeyFileError, adopt_token_key};
+use keystore::keys::plan;
 use keystore::policy::KeyRole;
 
 use super::TokenJob;
@@ -71,16 +71,8 @@ pub(super) fn adopt(
         // The KSK that is adopted may be a trust anchor itself.
         (_, start) => (start.unwrap_or(job.now), Vec::new()),
     };
-    let new = NewKey {
-        zone,
-        ttl: policy.dnskey_ttl,
-        flags: FLAG_ZONE | if role == KeyRole::Zsk { 0 } else { FLAG_SEP },
-        algorithm: entry.algorithm,
-        bits: entry.bits,
-        tag_range: entry.tag_range.0..=entry.tag_range.1,
-        timing: plan::timing(&policy, role, entry.lifetime, start, true, job.now),
-        state: Some(plan::state(entry)),
-    };
+    let timing = plan::timing(&policy, role, entry.lifetime, start, true, job.now);
+    let new = keygen::new_key(zone, &policy, entry, role, timing);
     let label = stored.uri_of(store, key);
     let made =
         adopt_token_key(&common.folder, &new, &taken, &label, public_key).map_err(|error| match error {
