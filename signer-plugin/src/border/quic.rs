@@ -72,7 +72,7 @@ impl Quic {
     pub async fn serve<H: RequestHandler>(self, front: FrontEnd<H>) {
         let mut shutdown = self.shutdown.clone();
         let mut connections = JoinSet::new();
-        let mut in_use = None;
+        let mut in_use = SettingsInUse::default();
         loop {
             self.take_certificate(&mut in_use);
             tokio::select! {
@@ -96,17 +96,16 @@ impl Quic {
     }
 
     /// Has new connections use the certificate that there is now.
-    fn take_certificate(&self, in_use: &mut Option<Arc<ServerConfig>>) {
+    fn take_certificate(&self, in_use: &mut SettingsInUse) {
         let now = self.certificate.source();
-        let is_same = match (&now, &*in_use) {
+        let is_same = match (&now, &in_use.source) {
             (Some(now), Some(in_use)) => Arc::ptr_eq(now, in_use),
             (now, in_use) => now.is_none() && in_use.is_none(),
         };
         if !is_same {
-            self.endpoint.set_server_config(
-                now.as_ref().and_then(|source| server_config(self.certificate.of(source))),
-            );
-            *in_use = now;
+            let config = now.as_ref().and_then(|source| in_use.server_config(self.certificate.of(source)));
+            self.endpoint.set_server_config(config);
+            in_use.source = now;
         }
     }
 
@@ -149,12 +148,30 @@ impl Quic {
     }
 }
 
-/// The settings of connections; `None` where TLS cannot be used for QUIC.
-fn server_config(tls: Arc<ServerConfig>) -> Option<quinn::ServerConfig> {
-    let crypto = QuicServerConfig::try_from(tls).inspect_err(|error| {
-        tracing::error!(%error, "the certificate cannot be used for DNS over QUIC");
-    });
-    let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto.ok()?));
+/// What new connections use.
+#[derive(Default)]
+struct SettingsInUse {
+    source: Option<Arc<ServerConfig>>,
+    /// The settings of connections as they were made first. The key of the tokens by which clients show their address is in them, so that one that a
+    /// Retry packet was sent to comes in under the certificate that has taken the place of another one meanwhile.
+    settings: Option<quinn::ServerConfig>,
+}
+
+impl SettingsInUse {
+    /// The settings of connections with this TLS; `None` where that cannot be used for QUIC.
+    fn server_config(&mut self, tls: Arc<ServerConfig>) -> Option<quinn::ServerConfig> {
+        let crypto = QuicServerConfig::try_from(tls).inspect_err(|error| {
+            tracing::error!(%error, "the certificate cannot be used for DNS over QUIC");
+        });
+        let crypto = Arc::new(crypto.ok()?);
+        let config = self.settings.get_or_insert_with(|| settings(Arc::clone(&crypto)));
+        config.crypto = crypto;
+        Some(config.clone())
+    }
+}
+
+fn settings(crypto: Arc<QuicServerConfig>) -> quinn::ServerConfig {
+    let mut config = quinn::ServerConfig::with_crypto(crypto);
     config.migration(false);
     config.max_incoming(MOST_INCOMING);
     config.incoming_buffer_size(INCOMING_OCTETS / 64).incoming_buffer_size_total(INCOMING_OCTETS);
@@ -170,7 +187,7 @@ fn server_config(tls: Arc<ServerConfig>) -> Option<quinn::ServerConfig> {
     // Within the handshake, too.
     transport.max_idle_timeout(HANDSHAKE.saturating_mul(4).try_into().ok());
     config.transport_config(Arc::new(transport));
-    Some(config)
+    config
 }
 
 /// Why a stream has ended without an answer.

@@ -13,6 +13,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use super::embedding::page::{dig, dig_is_missing};
 use super::embedding::{SERVER, client_config, fixture, server_config};
 use super::*;
+use crate::protocol::QuerySettings;
 
 const PATH: &str = "https://server.example/dns-query";
 const MESSAGE: &str = "application/dns-message";
@@ -342,6 +343,27 @@ async fn dig_and_curl_ask_over_https_and_verify_the_certificate() {
             let start = said.stdout.windows(4).position(|end| end == b"\r\n\r\n").unwrap() + 4;
             assert_eq!(MessageParts::read(&said.stdout[start..]).unwrap().answers[0].rdata, [192, 0, 2, 1]);
         }
+    }
+    server.shutdown().await;
+}
+
+/// The first client behind a change of the certificate is sent a Retry packet before the change is seen, and comes back after that.
+#[tokio::test]
+async fn quic_handshakes_go_on_under_a_certificate_that_comes_meanwhile() {
+    let settings = SharedSettings::default();
+    let change = || {
+        let tls = Some(Arc::new(rustls::ServerConfig::clone(&server_config())));
+        settings.store(QuerySettings { tls, ..QuerySettings::DEFAULT });
+    };
+    change();
+    let any = || vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))];
+    let listen = Listen { udp_sockets: 1, ..Listen::on(any()) }.with_quic(any());
+    let zones = Hosted::new([Scripted::zone("example", all_kinds)], settings.clone());
+    let server = Server::start(&listen, &SignerHandler::new(zones, Catalog::new())).unwrap();
+    for number in 0..5 {
+        let connected = tokio::time::timeout(Duration::from_secs(20), connect_quic(&server, b"doq")).await;
+        assert!(connected.is_ok_and(|connected| connected.is_ok()), "connection {number}");
+        change();
     }
     server.shutdown().await;
 }
