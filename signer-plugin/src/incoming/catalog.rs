@@ -47,6 +47,8 @@ const FILE_RETRY: u32 = 15;
 const WRITTEN: Duration = Duration::from_millis(500);
 /// Most zones of a catalog.
 const MAX_ZONES: usize = 200_000;
+/// Most records of its transfer: one of each zone, with its properties.
+const MAX_RECORDS: u64 = 8 * MAX_ZONES as u64;
 /// Longest time between two looks at the clock, which may be set.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
@@ -62,6 +64,7 @@ pub struct CatalogFollower {
     faults: CatalogFaults,
     clients: Arc<TlsClients>,
     under_way: Arc<OctetsUnderWay>,
+    max_records: u64,
     tasks: Mutex<HashMap<Name, Task>>,
 }
 
@@ -123,8 +126,16 @@ impl CatalogFollower {
             faults: CatalogFaults::default(),
             clients: Arc::default(),
             under_way: Arc::default(),
+            max_records: MAX_RECORDS,
             tasks: Mutex::default(),
         }
+    }
+
+    /// The same with another limit of the records of a transfer.
+    #[cfg(test)]
+    pub(super) fn with_max_records(mut self, max_records: u64) -> Self {
+        self.max_records = max_records;
+        self
     }
 
     /// Follows these catalogs from now on, and no others.
@@ -152,6 +163,7 @@ impl CatalogFollower {
                 faults: self.faults.clone(),
                 clients: Arc::clone(&self.clients),
                 under_way: Arc::clone(&self.under_way),
+                max_records: self.max_records,
                 here: None,
                 taken: None,
                 serial: None,
@@ -232,6 +244,7 @@ struct OneCatalog {
     faults: CatalogFaults,
     clients: Arc<TlsClients>,
     under_way: Arc<OctetsUnderWay>,
+    max_records: u64,
     /// The newest version of its zone, broken or not.
     here: Option<Arc<Zone>>,
     /// The version that was kept last by this task.
@@ -322,6 +335,7 @@ impl OneCatalog {
                 zone: self.catalog.zone.clone(),
                 rules: ZoneRules::default(),
                 max_octets: self.settings.max_octets,
+                max_records: self.max_records,
                 here: self.here.clone(),
                 clock: Arc::clone(&self.clock),
                 clients: Arc::clone(&self.clients),

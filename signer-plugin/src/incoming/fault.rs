@@ -203,7 +203,7 @@ pub enum TransferFault {
 
 impl TransferFault {
     /// True when the whole zone may come where a difference did not: not when nobody could be reached, when the messages were not signed as
-    /// they should be, came too slowly, or were too many.
+    /// they should be, came too slowly, or were too large. A difference may have more records than the whole zone.
     #[must_use]
     pub const fn whole_zone_may_help(&self) -> bool {
         !matches!(
@@ -221,7 +221,6 @@ impl TransferFault {
                 | Self::TooSlow { .. }
                 | Self::TooLarge { .. }
                 | Self::TooMuchAtOnce { .. }
-                | Self::TooManyRecords { .. }
                 | Self::TooManyEmpty(_)
                 | Self::NotTaken(_)
         )

@@ -23,7 +23,7 @@ use tokio::time::sleep;
 use super::connection::{LookTime, LookTimes, Primary};
 use super::fault::TransferFault;
 use super::kept::{ExpiryFile, LabelFile};
-use super::look::{FailedLook, Look, News, OctetsUnderWay, Received, TransferKind, times_of};
+use super::look::{FailedLook, Look, MOST_RECORDS, News, OctetsUnderWay, Received, TransferKind, times_of};
 use super::timer::{LookFailure, Looked, TimerBounds, ZoneTimer};
 use super::tls::TlsClients;
 use crate::clock::Clock;
@@ -342,6 +342,7 @@ impl ZoneFollower {
                 zone: self.setup.name.clone(),
                 rules: self.setup.rules,
                 max_octets: self.settings.max_octets,
+                max_records: MOST_RECORDS,
                 here: here.clone(),
                 clock: Arc::clone(&self.clock),
                 clients: Arc::clone(&self.clients),

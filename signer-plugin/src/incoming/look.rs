@@ -35,8 +35,8 @@ const FREE_OCTETS: u64 = 64 << 20;
 const MOST_UNDER_WAY: u64 = 4 << 30;
 /// Octets that a transfer may have beyond twice those of the zone that is here.
 const MORE_OCTETS: u64 = 64 << 20;
-/// Most records of a transfer.
-const MOST_RECORDS: u64 = 1 << 30;
+/// Most records of a zone.
+pub(super) const MOST_RECORDS: u64 = 1 << 30;
 
 /// What a look needs to know.
 pub(super) struct Look {
@@ -44,6 +44,8 @@ pub(super) struct Look {
     pub rules: ZoneRules,
     /// `max-octets`: octets of a transfer that are taken; `None` = by the size of what is here.
     pub max_octets: Option<u64>,
+    /// Most records of a transfer.
+    pub max_records: u64,
     /// What is here.
     pub here: Option<Arc<Zone>>,
     pub clock: Clock,
@@ -293,7 +295,7 @@ impl Look {
 
     fn limits(&self) -> StreamLimits {
         let by_size = self.here.as_ref().map_or(FIRST_OCTETS, |here| 2 * here.octets() as u64 + MORE_OCTETS);
-        StreamLimits { octets: self.max_octets.unwrap_or(by_size), records: MOST_RECORDS }
+        StreamLimits { octets: self.max_octets.unwrap_or(by_size), records: self.max_records }
     }
 }
 

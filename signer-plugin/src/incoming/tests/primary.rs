@@ -76,6 +76,9 @@ async fn answer(
     }
 }
 
+/// Records of a transfer that are taken.
+const MAX_RECORDS: u64 = 50;
+
 /// The zone that is here.
 fn here() -> Arc<Zone> {
     let text = "@ 3600 SOA ns admin 1 3600 600 86400 300\n@ 3600 NS ns.other.\na 3600 A 192.0.2.1\nb 3600 A 192.0.2.2\n";
@@ -108,6 +111,7 @@ async fn look(fake: &Fake, here: Option<Arc<Zone>>) -> Result<Seen, TransferFaul
         zone: name("example"),
         rules: ZoneRules::default(),
         max_octets: None,
+        max_records: MAX_RECORDS,
         here,
         clock: Arc::new(|| NOW),
         clients: Arc::default(),
@@ -173,6 +177,13 @@ async fn every_answer_to_ixfr_that_is_no_good_is_followed_by_axfr_and_every_good
         ("another old serial", Ixfr::Messages(one(&edited("SOA 1", "SOA 0"))), true),
         ("another end", Ixfr::Messages(one(&records("SOA 2, SOA 1, SOA 2, SOA 3"))), true),
         ("outside of the zone", Ixfr::Messages(one(&edited("a 192.0.2.9", "a.other. 192.0.2.9"))), true),
+        (
+            "more records than are taken",
+            Ixfr::Messages(one(
+                &[&difference[..3], &vec![difference[2].clone(); 50], &difference[3..]].concat()
+            )),
+            true,
+        ),
         ("no octets of a message", Ixfr::Messages(vec![vec![0; 5]]), true),
     ] {
         let fake = Fake::start(2, ixfr, axfr()).await;
