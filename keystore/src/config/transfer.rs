@@ -170,7 +170,7 @@ impl Config {
         let (keys, mut errors) = self.read_key_files();
         // A file that does not read may have the key.
         if errors.is_empty() {
-            errors.extend(self.zones.iter().flat_map(|zone| unknown_keys(zone, &keys)));
+            errors.extend(self.zones.iter().flat_map(|zone| zone.unknown_keys(&keys)));
             let made = self.catalogs.made.iter().flat_map(|catalog| {
                 let allowed = catalog.allow_transfer.iter().map(|rule| ("allow-transfer", &rule.key));
                 let told = catalog.notify.iter().map(|target| ("notify", &target.key));
@@ -188,13 +188,6 @@ impl Config {
             }
         }
         (keys, errors)
-    }
-
-    /// What a zone, which need not be one of these, says of keys that no file has; nothing where a file does not read, since that may have the key.
-    #[must_use]
-    pub fn unknown_transfer_keys(&self, zone: &ZoneConfig) -> Vec<TransferKeyError> {
-        let (keys, errors) = self.read_key_files();
-        if errors.is_empty() { unknown_keys(zone, &keys).collect() } else { Vec::new() }
     }
 
     fn read_key_files(&self) -> (Vec<TsigKey>, Vec<TransferKeyError>) {
@@ -254,18 +247,21 @@ impl Config {
     }
 }
 
-/// What a zone says of keys that are not among `keys`.
-fn unknown_keys<'a>(zone: &'a ZoneConfig, keys: &'a [TsigKey]) -> impl Iterator<Item = TransferKeyError> {
-    let allowed = zone.allow_transfer.iter().map(|rule| ("allow-transfer", &rule.key));
-    let told = zone.notify.iter().map(|target| ("notify", &target.key));
-    let from = zone.content.primaries.iter().map(|primary| ("primaries", &primary.key));
-    let named = allowed.chain(told).chain(from).filter_map(|(setting, key)| Some((setting, key.as_ref()?)));
-    let named = named.chain(zone.content.updates.iter().map(|rule| ("update", &rule.key)));
-    let unknown = named.filter(|(_, key)| !keys.iter().any(|known| known.name == **key));
-    unknown.map(|(setting, key)| {
-        let (zone, key) = (zone.name.clone(), key.clone());
-        TransferKeyError::Unknown { zone, setting, key }
-    })
+impl ZoneConfig {
+    /// What the zone says of keys that are not among `keys`.
+    pub fn unknown_keys(&self, keys: &[TsigKey]) -> impl Iterator<Item = TransferKeyError> {
+        let allowed = self.allow_transfer.iter().map(|rule| ("allow-transfer", &rule.key));
+        let told = self.notify.iter().map(|target| ("notify", &target.key));
+        let from = self.content.primaries.iter().map(|primary| ("primaries", &primary.key));
+        let named = allowed.chain(told).chain(from);
+        let named = named.filter_map(|(setting, key)| Some((setting, key.as_ref()?)));
+        let named = named.chain(self.content.updates.iter().map(|rule| ("update", &rule.key)));
+        let unknown = named.filter(|(_, key)| !keys.iter().any(|known| known.name == **key));
+        unknown.map(|(setting, key)| {
+            let (zone, key) = (self.name.clone(), key.clone());
+            TransferKeyError::Unknown { zone, setting, key }
+        })
+    }
 }
 
 #[cfg(test)]

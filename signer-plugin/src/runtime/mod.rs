@@ -66,7 +66,7 @@ use metrics::health::revision::Revision;
 
 use crate::hosted::{Hosted, Responder};
 use crate::protocol::SharedSettings;
-use crate::transfer::{self, TransferSettings, ZoneTransfers};
+use crate::transfer::{self, TransferKeys, TransferSettings, ZoneTransfers};
 use catalogs::CatalogKeeper;
 pub use catalogs::{CatalogZone, FollowedCatalog, MadeCatalogState};
 use events::{Changed, FileEvents};
@@ -104,6 +104,8 @@ struct InUse {
     config: Config,
     /// The zones that were added and are in no configuration that was given as a whole.
     added: HashSet<Name>,
+    /// The TSIG keys of its files, as they were read when it was taken.
+    keys: TransferKeys,
 }
 
 /// A zone, and where it is at work.
@@ -158,7 +160,11 @@ impl Signer {
             metrics: metrics.clone(),
             clock,
             threads,
-            in_use: Mutex::new(InUse { config: config.clone(), added: HashSet::new() }),
+            in_use: Mutex::new(InUse {
+                config: config.clone(),
+                added: HashSet::new(),
+                keys: TransferKeys::default(),
+            }),
             zones: Mutex::default(),
             catalogs,
             feed: StatusFeed::default(),
@@ -168,7 +174,7 @@ impl Signer {
             revision: Revision::default(),
             fence,
         };
-        signer.take(config);
+        signer.take(&mut signer.in_use());
         Ok(signer)
     }
 
@@ -191,11 +197,11 @@ impl Signer {
         }
         let has: HashSet<&Name> = config.zones.iter().map(|zone| &zone.name).collect();
         in_use.added.retain(|name| !has.contains(name));
-        let InUse { config: before, added } = &mut *in_use;
+        let InUse { config: before, added, .. } = &mut *in_use;
         let added: Vec<_> = before.zones.iter().filter(|zone| added.contains(&zone.name)).cloned().collect();
         before.clone_from(config);
         before.zones.extend(added);
-        self.take(&in_use.config);
+        self.take(&mut in_use);
         Ok(())
     }
 
@@ -216,17 +222,17 @@ impl Signer {
         if in_use.config.catalogs.names().any(|catalog| *catalog == zone.name) {
             return Err(AddZoneError::Catalog { zone: zone.name.clone() });
         }
-        if let Some(error) = in_use.config.unknown_transfer_keys(&zone).into_iter().next() {
+        if let Some(error) = zone.unknown_keys(in_use.keys.keys()).next() {
             return Err(AddZoneError::Key(error));
         }
-        let InUse { config, added } = &mut *in_use;
+        let InUse { config, added, .. } = &mut *in_use;
         let before = config.zones.len();
         config.zones.retain(|known| known.name != zone.name);
         if config.zones.len() == before {
             added.insert(zone.name.clone());
         }
         config.zones.push(zone);
-        self.take(config);
+        self.take(&mut in_use);
         Ok(())
     }
 
@@ -234,14 +240,14 @@ impl Signer {
     /// [`Signer::reload`] has in its configuration is such a one. False when there is no such zone.
     pub fn remove_zone(&self, zone: &Name) -> bool {
         let mut in_use = self.in_use();
-        let InUse { config, added } = &mut *in_use;
+        let InUse { config, added, .. } = &mut *in_use;
         let before = config.zones.len();
         config.zones.retain(|known| known.name != *zone);
         added.remove(zone);
         let is_known = config.zones.len() < before;
         if is_known {
             self.catalogs.release(zone);
-            self.take(config);
+            self.take(&mut in_use);
         }
         is_known
     }
@@ -256,8 +262,10 @@ impl Signer {
         self.in_use.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has the zones that `config` has at work, and no others.
-    fn take(&self, config: &Config) {
+    /// Has the zones that the configuration has at work, and no others.
+    fn take(&self, in_use: &mut InUse) {
+        let InUse { config, keys, .. } = in_use;
+        let config = &*config;
         let catalogs = config.catalogs.names();
         let stay: HashSet<&Name> = config.zones.iter().map(|zone| &zone.name).chain(catalogs).collect();
         let is_gone = |zone: &Arc<dyn Responder>| !stay.contains(zone.origin());
@@ -283,7 +291,8 @@ impl Signer {
             }
             self.threads.leave(name);
         }
-        let keys = transfer::load_keys(config);
+        *keys = transfer::load_keys(config);
+        let keys = &*keys;
         let configured: HashMap<&Name, &Shared<ZoneConfig>> =
             config.zones.iter().map(|zone| (&zone.name, zone)).collect();
         for setup in setups {
@@ -300,7 +309,7 @@ impl Signer {
             };
             // Before its first version is served: what follows on it is told by differences.
             if let Some(zone) = configured.get(&setup.name) {
-                served.transfers().set(TransferSettings::of_zone(zone, config.transfer.incoming, &keys));
+                served.transfers().set(TransferSettings::of_zone(zone, config.transfer.incoming, keys));
             }
             let (threads, name) = (Arc::clone(&self.threads), setup.name.clone());
             served.changes().wake_by(move || threads.send(&name, ThreadCommand::TakeChanges(name.clone())));
@@ -312,7 +321,7 @@ impl Signer {
                 at_work.served.transfers().set(TransferSettings::of_zone(
                     zone,
                     config.transfer.incoming,
-                    &keys,
+                    keys,
                 ));
             }
         }
@@ -322,7 +331,7 @@ impl Signer {
         let served = |zone: &Shared<ZoneConfig>| {
             zones.get(&zone.name).map(|at_work| (zone.clone(), Arc::clone(&at_work.served)))
         };
-        self.catalogs.take(config, &keys, config.zones.iter().filter_map(served).collect());
+        self.catalogs.take(config, keys, config.zones.iter().filter_map(served).collect());
         let catalogs = self.catalogs.zones().into_iter().map(|catalog| catalog as Arc<dyn Responder>);
         let zones = zones.values().map(|zone| Arc::clone(&zone.served) as Arc<dyn Responder>);
         self.hosted.replace(zones.chain(catalogs));

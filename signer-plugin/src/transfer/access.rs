@@ -29,6 +29,11 @@ impl TransferKeys {
     pub fn new(keys: Vec<TsigKey>) -> Self {
         Self { verified_with: Arc::new(Keys::new(&keys)), keys: keys.into() }
     }
+
+    /// All of them.
+    pub(crate) fn keys(&self) -> &[TsigKey] {
+        &self.keys
+    }
 }
 
 /// What the configuration says of the transfers of one zone.
