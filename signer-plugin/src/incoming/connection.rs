@@ -13,8 +13,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::fault::TransferFault;
 use super::tls::TlsClients;
 
-/// Octets that a primary must send each second on average, once an answer has gone on for [`LookTimes::slow`]: as many as clients of ours must take.
-const LEAST_RATE: u64 = 16 << 10;
+/// Octets that a primary must send each second on average, once an answer was waited for for [`LookTimes::slow`]: any line that is in use gives more.
+const LEAST_RATE: u64 = 1 << 10;
 
 /// What is read from and written to.
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -76,8 +76,8 @@ impl LookTime {
 pub(super) struct Connection {
     stream: Box<dyn Stream>,
     time: LookTime,
-    /// When the last query was sent, and the octets that came since.
-    asked: Instant,
+    /// How long was waited for the answer to the last query, and the octets of it that have come.
+    waited: Duration,
     octets: u64,
 }
 
@@ -99,7 +99,7 @@ impl Connection {
                 Box::new(shaken.map_err(|elapsed| TransferFault::Tls(elapsed.into()))??)
             }
         };
-        Ok(Self { stream, time, asked: Instant::now(), octets: 0 })
+        Ok(Self { stream, time, waited: Duration::ZERO, octets: 0 })
     }
 
     /// Sends a message.
@@ -111,7 +111,7 @@ impl Connection {
             self.stream.flush().await
         };
         timeout(self.time.times.connect, sent).await.map_err(io::Error::from)??;
-        (self.asked, self.octets) = (Instant::now(), 0);
+        (self.waited, self.octets) = (Duration::ZERO, 0);
         Ok(())
     }
 
@@ -122,9 +122,9 @@ impl Connection {
         if self.time.until <= now {
             return Err(self.time.endless());
         }
-        let taken = now - self.asked;
-        if taken > times.slow && self.octets < taken.as_secs() * LEAST_RATE {
-            return Err(TransferFault::TooSlow { octets: self.octets, seconds: taken.as_secs() });
+        let waited = self.waited.as_secs();
+        if self.waited > times.slow && self.octets < waited * LEAST_RATE {
+            return Err(TransferFault::TooSlow { octets: self.octets, seconds: waited });
         }
         let until = self.time.until.min(now + times.message);
         let stream = &mut self.stream;
@@ -138,7 +138,9 @@ impl Connection {
             stream.read_exact(&mut message).await?;
             Ok::<_, io::Error>(Some(message))
         });
-        match received.await {
+        let received = received.await;
+        self.waited += now.elapsed();
+        match received {
             Ok(Ok(message)) => {
                 self.octets += message.as_ref().map_or(0, |message| message.len() as u64);
                 Ok(message)
