@@ -181,6 +181,15 @@ impl Config {
     pub fn locate_state_dir(path: &Path) -> Option<PathBuf> {
         read::locate_state_dir(path)
     }
+
+    /// The table `[pair]` of the file at `path`, even where the rest of it has errors. `None` when it has none, or is no TOML file that can be
+    /// read.
+    ///
+    /// # Errors
+    /// When the table has errors: it is not known then which host is active.
+    pub fn locate_pair(path: &Path) -> Result<Option<pair::PairConfig>, ConfigErrors> {
+        read::locate_pair(path)
+    }
 }
 
 /// What becomes of records that a zone can be served without, and of TTLs above `max-zone-ttl` (`zone-check`).

@@ -35,6 +35,7 @@ use keystore::keys::KeyFile;
 use keystore::keys::files::{FolderKeys, KeyFileError};
 use keystore::keys::plan::{Interval, PlanError, check_interval};
 use keystore::output::Protected;
+use keystore::pair::require_active;
 use keystore::policy::Policy;
 use keystore::store;
 use keystore::time::{Timestamp, duration, syntax};
@@ -243,6 +244,7 @@ fn command(
         }
         given => time(given, now)?.unwrap_or(now),
     };
+    check_active(&line)?;
     let path = output(&line, protected(&line))?;
     let (text, ending) = if line.words.first().is_some_and(|word| word == "token") {
         let (text, good) = token::run(&line, now, stdin, listener, console)?;
@@ -256,6 +258,19 @@ fn command(
         (text, Ending::of(good))
     };
     Ok(Output { text, path, ending })
+}
+
+/// Fails on the standby of two hosts for a command that makes a request, or makes or changes keys: the next copy of the active host's state would
+/// undo it, and the active host would not know of it.
+fn check_active(line: &CommandLine) -> Result<(), Failure> {
+    let words: Vec<&str> = line.words.iter().map(String::as_str).collect();
+    let is_for_active = matches!(
+        words.as_slice(),
+        ["keygen" | "request" | "import", ..] | ["token", "adopt" | "update" | "forget", ..]
+    );
+    let Some(config) = line.common.config.as_ref().filter(|_| is_for_active) else { return Ok(()) };
+    let pair = Config::locate_pair(config).map_err(Failure::fatal)?;
+    require_active(pair.as_ref()).map_err(Failure::fatal)
 }
 
 /// Where the output goes, which must be none of what is `protected`; `None` = to standard output.

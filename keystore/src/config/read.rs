@@ -21,6 +21,7 @@ use std::path::Path;
 
 use super::catalog::{Catalogs, TakenCatalog};
 use super::known::KnownZones;
+use super::pair::PairConfig;
 use super::zone_files::memory::{self, Memory, Program};
 use super::zone_files::{InUse, ZoneFileErrors, ZoneFiles, ZoneSource};
 use super::{Config, ConfigErrors, ZoneConfig};
@@ -149,6 +150,19 @@ pub(super) fn locate_state_dir(path: &Path) -> Option<std::path::PathBuf> {
     let root = doc.parse().ok()?;
     let mut top = Table::new(&doc, root.get_ref(), "", doc.place(0..0));
     top.get(TopLevelKey::StateDir.key())?.path()
+}
+
+/// See [`Config::locate_pair`].
+pub(super) fn locate_pair(path: &Path) -> Result<Option<PairConfig>, ConfigErrors> {
+    let Ok(doc) = Document::load(path) else { return Ok(None) };
+    let pair = {
+        let Ok(root) = doc.parse() else { return Ok(None) };
+        let mut top = Table::new(&doc, root.get_ref(), "", doc.place(0..0));
+        let state_dir = top.get(TopLevelKey::StateDir.key()).and_then(|value| value.path());
+        top.get(TopLevelKey::Pair.key()).map(|value| pair::read(&value, state_dir.as_deref()))
+    };
+    doc.into_findings().map_err(ConfigErrors::Findings)?;
+    Ok(pair.flatten())
 }
 
 impl From<DocumentError> for ConfigErrors {

@@ -63,7 +63,7 @@ pub(super) struct CommonOptions {
     /// Name of the dnssec-policy
     #[arg(short = 'k', long = "policy", value_name = "POLICY")]
     pub(super) policy: Option<String>,
-    /// File with the policy: a named.conf, or TOML
+    /// File with the policy: a named.conf, or TOML. Where it has a table [pair], only the active host makes keys and requests
     #[arg(short = 'l', long = "config", value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
     /// Start of the interval [default: now]
