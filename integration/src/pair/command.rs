@@ -33,8 +33,8 @@ const ZONES_A_SECOND: usize = 500;
 
 /// Make this host the active one of its pair
 ///
-/// The lease of the other host must have ended, the state here must come from its takeover, and a secondary of each zone must say which serial
-/// it has. `offline-ksk serve` on this host follows within seconds. Exit code 1 when something is against it, and nothing was changed.
+/// The lease of the other host must have ended, the state here must come from its takeover (from a copy that was begun after its end, where it
+/// has ended in order), and a secondary of each zone must say which serial it has. `offline-ksk serve` on this host follows within seconds. Exit code 1 when something is against it, and nothing was changed.
 #[derive(Debug, Args)]
 pub struct TakeoverOptions {
     /// The configuration file
@@ -154,6 +154,14 @@ pub fn takeover(options: &TakeoverOptions) -> Result<ExitCode> {
         outln!("nothing was changed");
         return Ok(ExitCode::FAILURE);
     }
+    if let Some(lease) =
+        look.lease.as_ref().filter(|lease| lease.host != look.pair.host && !lease.is_released())
+    {
+        outln!(
+            "host {} did not end in order: updates that it answered after the last copy of its state was begun are lost",
+            lease.host
+        );
+    }
     let question = format!("make host {} the active one?", look.pair.host);
     if !confirm(&question, options.yes)? {
         return Ok(ExitCode::FAILURE);
@@ -241,7 +249,7 @@ fn claim(folder: &LeaseFolder, look: &Look, force: bool) -> Result<Lease> {
     }
     // Also of two that are forced at once each has its own, and none that a state here has seen.
     let of_state = match look.origin {
-        Origin::Own(generation) | Origin::Copied(generation, _) => Some(generation),
+        Origin::Own(generation) | Origin::Copied { generation, .. } => Some(generation),
         Origin::Alone | Origin::Half => None,
     };
     let last = folder.list()?.highest().max(of_state);
@@ -336,8 +344,10 @@ fn state_text(origin: &Origin) -> String {
     match origin {
         Origin::Alone => "of no takeover".to_owned(),
         Origin::Own(generation) => format!("of this host, by takeover {generation}"),
-        Origin::Copied(generation, host) => {
-            format!("a copy of that of host {host}, by takeover {generation}")
+        Origin::Copied { generation, made_by, ended } => {
+            let ended = ended
+                .map_or_else(String::new, |at| format!(", begun after its end in order at {}", at.iso()));
+            format!("a copy of that of host {made_by}, by takeover {generation}{ended}")
         }
         Origin::Half => "a copy that did not come to its end".to_owned(),
     }
@@ -385,6 +395,8 @@ fn print_json(look: &Look, skipped: &[Skipped]) {
 
 #[cfg(test)]
 mod tests {
+    use keystore::time::Timestamp;
+
     use super::*;
 
     /// The state folder of host b, which is a whole copy of that of host a by takeover 2, and the leases.
@@ -401,7 +413,7 @@ mod tests {
                 lease-duration = 4\nrenew = 1\nclock-margin = 0\n";
             std::fs::write(site.path("c.toml"), text).expect("written");
             origin::write_own(&site.path("state"), SECOND, "a").expect("written");
-            site.copied();
+            site.copied(None);
             site
         }
 
@@ -409,8 +421,9 @@ mod tests {
             self.0.path().join(name)
         }
 
-        fn copied(&self) {
-            origin::end_copy(&self.path("state"), "b").expect("written");
+        /// A whole copy came here, begun after the end of host a.
+        fn copied(&self, ended: Option<Timestamp>) {
+            origin::end_copy(&self.path("state"), "b", ended).expect("written");
         }
 
         fn folder(&self) -> LeaseFolder {
@@ -457,5 +470,36 @@ mod tests {
         std::fs::write(site.path("leases/lease-3"), "torn").expect("written");
         assert!(site.take_over(true).expect("forced"));
         assert_eq!(site.folder().read().expect("it reads").map(|lease| lease.generation.number()), Some(4));
+    }
+
+    /// At a change of hosts on purpose nothing that the first one answered is lost without a word.
+    #[test]
+    fn after_an_end_in_order_only_a_copy_that_was_begun_after_it_becomes_active_or_what_a_person_forces() {
+        /// When the lease was given back before the copy was begun.
+        type Ended = fn(&Lease) -> Option<Timestamp>;
+        let ended_and_copied = |copied: Ended| {
+            let site = Site::new();
+            let lease = site.of_a();
+            let back = lease.given_back(lease.renewed.plus(10));
+            site.folder().renew(&lease, &back).expect("given back");
+            site.copied(copied(&back));
+            site
+        };
+        assert!(
+            ended_and_copied(|lease| Some(lease.renewed)).take_over(false).expect("nothing is against it")
+        );
+        let rows: [(&str, Ended); 2] = [
+            ("a copy of before", |_| None),
+            ("a copy of an end before", |lease| Some(lease.renewed.minus(1))),
+        ];
+        for (what, copied) in rows {
+            let site = ended_and_copied(copied);
+            assert!(!site.take_over(false).expect("refused"), "{what}");
+            assert!(site.take_over(true).expect("forced"), "{what}");
+        }
+        // Of a host that is lost the last copy counts.
+        let site = Site::new();
+        site.of_a();
+        assert!(site.take_over(false).expect("nothing is against it"));
     }
 }

@@ -4,6 +4,7 @@
 //! STATE-DIR/.pair-copy/   what the command of the operator makes; as long as it takes, nothing here changes
 //! STATE-DIR/*             each file and folder is exchanged with that of the copy: under the lock, while this host is the standby
 //! ```
+//! Whether the active host had ended in order is looked at before the command begins: only such a copy has all that the host did.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -18,6 +19,7 @@ use keystore::config::pair::PairConfig;
 use keystore::durable;
 use keystore::lock::LockFile;
 use keystore::pair::{Lease, LeaseFolder, Origin, origin};
+use keystore::time::Timestamp;
 use rustix::fs::{CWD, RenameFlags};
 use signer_plugin::runtime::SignerLock;
 
@@ -49,8 +51,9 @@ pub fn run(state_dir: &Path, pair: &PairConfig, command: &[OsString]) -> Result<
         staging.display()
     );
     sync(state_dir)?;
-    put_in_place(&folder, pair, &active, state_dir, &staging)?;
-    outln!("the state is a copy of that of host {} by takeover {}", active.host, active.generation);
+    let ended = put_in_place(&folder, pair, &active, state_dir, &staging)?;
+    let made = if ended.is_some() { ", which has ended in order: nothing is missing" } else { "" };
+    outln!("the state is a copy of that of host {} by takeover {}{made}", active.host, active.generation);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -64,20 +67,21 @@ fn active(folder: &LeaseFolder, pair: &PairConfig) -> Result<Option<Lease>> {
     Ok(Some(lease))
 }
 
-/// Exchanges the state with the copy, unless this host may have become the active one meanwhile.
+/// Exchanges the state with the copy, unless this host may have become the active one meanwhile. Gives the time at which the other host had
+/// ended in order, where it had before the copy was begun, and has not begun again.
 fn put_in_place(
     folder: &LeaseFolder,
     pair: &PairConfig,
     copied: &Lease,
     state_dir: &Path,
     staging: &Path,
-) -> Result<()> {
+) -> Result<Option<Timestamp>> {
     let _lock = state_lock(state_dir).context("the parts of the active host run here, or it takes over")?;
     // A thread that waits for a token may end long after the parts.
     let _signer = SignerLock::take(state_dir).context("a signer works in the state folder")?;
     let now = folder.read()?;
     ensure!(
-        now.is_some_and(|now| now.host == copied.host && now.generation == copied.generation),
+        now.as_ref().is_some_and(|now| now.host == copied.host && now.generation == copied.generation),
         "another takeover was made meanwhile; the state here is as it was"
     );
     if let Ok(Origin::Own(own)) = origin::read(state_dir, &pair.host) {
@@ -87,11 +91,12 @@ fn put_in_place(
             copied.generation
         );
     }
+    let ended = (copied.is_released() && now.as_ref() == Some(copied)).then_some(copied.renewed);
     origin::begin_copy(state_dir)?;
     exchange(state_dir, staging).context("the copy is put in place in part; copy again")?;
     sync(state_dir)?;
-    origin::end_copy(state_dir, &pair.host)?;
-    Ok(())
+    origin::end_copy(state_dir, &pair.host, ended)?;
+    Ok(ended)
 }
 
 /// Exchanges each file and folder of the state with that of the copy; what one of them has alone goes to the other.
@@ -142,7 +147,6 @@ fn filled(word: &OsString, folder: &Path) -> OsString {
 #[cfg(test)]
 mod tests {
     use keystore::pair::Generation;
-    use keystore::time::Timestamp;
 
     use super::*;
 
@@ -209,6 +213,10 @@ mod tests {
         }
     }
 
+    fn copied(ended: Option<Timestamp>) -> Origin {
+        Origin::Copied { generation: TWO, made_by: "a".to_owned(), ended }
+    }
+
     const WHOLE: &str = "rm -rf \"$1\"/* && cp -a STATE/. \"$1\"";
 
     #[test]
@@ -217,9 +225,34 @@ mod tests {
         for zone in ["new", "newer", "newest"] {
             fs::write(site.path("a/zones/x./serial"), zone).expect("written");
             site.copy(WHOLE).expect("copied");
-            assert_eq!((site.zone().as_str(), site.origin()), (zone, Origin::Copied(TWO, "a".to_owned())));
+            assert_eq!((site.zone().as_str(), site.origin()), (zone, copied(None)));
             assert!(!site.path("b/gone").exists() && site.path("b/inbox/b.skr").exists());
             assert!(!site.path("b/inbox/a.skr").exists());
+        }
+    }
+
+    #[test]
+    fn a_copy_is_the_last_one_only_where_it_was_begun_after_the_host_had_ended_and_it_has_not_begun_again() {
+        let site = Site::new();
+        let (folder, lease) = (LeaseFolder::new(&site.path("leases")), site.path("leases/lease-2"));
+        let running = folder.read().expect("it reads").expect("a lease");
+        let ended = running.given_back(running.renewed.plus(30));
+        let texts = [&running, &ended, &ended.given_back(ended.renewed)].map(|lease| {
+            folder.renew(&folder.read().expect("it reads").expect("a lease"), lease).expect("written");
+            fs::read_to_string(site.path("leases/lease-2")).expect("text")
+        });
+        let [runs, ends, ends_again] = [0, 1, 2];
+        for (before, after, expected) in [
+            (runs, runs, None),
+            (runs, ends, None),
+            (ends, runs, None),
+            (ends, ends_again, None),
+            (ends, ends, Some(ended.renewed)),
+        ] {
+            fs::write(&lease, &texts[before]).expect("written");
+            fs::write(site.path("after"), &texts[after]).expect("written");
+            site.copy(&format!("{WHOLE}; cp STATE/../after {}", lease.display())).expect("copied");
+            assert_eq!(site.origin(), copied(expected), "{before} {after}");
         }
     }
 
@@ -241,11 +274,7 @@ mod tests {
             site.copy(WHOLE).expect("copied");
             // What was whole stays so, whatever the next copy comes to.
             site.copy(script).expect_err(what);
-            assert_eq!(
-                (site.zone().as_str(), site.origin()),
-                ("new", Origin::Copied(TWO, "a".to_owned())),
-                "{what}"
-            );
+            assert_eq!((site.zone().as_str(), site.origin()), ("new", copied(None)), "{what}");
         }
     }
 

@@ -360,9 +360,7 @@ impl Keeper {
         }
         let (role, lease) = (self.standing.role(), self.standing.values().lease.clone());
         let (Role::Active(_), Some(lease), true) = (role, lease, self.thread.is_finished()) else { return };
-        let now = clock::now();
-        if let Err(error) = self.folder.renew(&lease, &Lease { renewed: now, expires: now, ..lease.clone() })
-        {
+        if let Err(error) = self.folder.renew(&lease, &lease.given_back(clock::now())) {
             tracing::warn!(%error, "the lease could not be given back; the other host can take over when it has ended");
         }
     }

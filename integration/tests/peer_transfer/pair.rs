@@ -278,6 +278,8 @@ fn lose(place: &Place<'_>, loss: Loss, active: &mut Host, standby: &mut Host, tu
         Loss::Killed => active.kill(),
         Loss::Ended => {
             active.end();
+            let (done, said) = standby.take_over(&[]);
+            assert!(!done && said.contains("pair copy once more"), "the last state was not copied: {said}");
             standby.copy_from(active).expect("copied");
         }
     }

@@ -291,6 +291,13 @@ impl Lease {
         self.host == host && boot(&self.node) == boot(node)
     }
 
+    /// It, given back at `now`. The time is later than any renewal by the same host, so no two ends of one takeover have the same.
+    #[must_use]
+    pub fn given_back(&self, now: Timestamp) -> Self {
+        let at = now.max(self.renewed.plus(1));
+        Self { renewed: at, expires: at, ..self.clone() }
+    }
+
     /// True when its host has given it back.
     #[must_use]
     pub fn is_released(&self) -> bool {
@@ -585,7 +592,9 @@ mod tests {
     fn a_lease_that_was_given_back_is_over_at_once_and_any_other_is_waited_for() {
         let own = lease("a", TWO);
         assert_eq!((own.is_released(), own.until(5)), (false, NOW.plus(65)));
-        let back = Lease { expires: NOW, ..own };
-        assert_eq!((back.is_released(), back.until(5)), (true, NOW));
+        for (now, at) in [(NOW.plus(9), NOW.plus(9)), (NOW, NOW.plus(1)), (NOW.minus(9), NOW.plus(1))] {
+            let back = own.given_back(now);
+            assert_eq!((back.is_released(), back.until(5), back.renewed), (true, at, at));
+        }
     }
 }

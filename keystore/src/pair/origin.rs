@@ -4,6 +4,7 @@
 //! pair-generation   7 a        the host of takeover 7, a, has made this state; copied with it
 //! pair-held         names of zones of which nothing is published since that takeover, one a line; where there are such
 //! pair-copied       7 a to b   a whole copy of it came to host b; written by b, last
+//!                   7 a to b ended 1800000000   the same, begun after a had ended in order and given back its lease at that time
 //! ```
 //! On host `b` the first file with the name of another host counts only with the second one beside it, so a copy that ended half-way, or
 //! that another program put there, is known.
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 use super::generation::Generation;
 use crate::dns::Name;
 use crate::durable;
+use crate::time::Timestamp;
 
 /// Where the state of a host comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,7 +26,14 @@ pub enum Origin {
     /// From this host, which became active by this takeover.
     Own(Generation),
     /// A whole copy of the state of another host.
-    Copied(Generation, String),
+    Copied {
+        /// The takeover by which that host is or was active.
+        generation: Generation,
+        /// That host.
+        made_by: String,
+        /// When it had given back its lease before the copy was begun: all that it did is in the copy. `None`: it was at work.
+        ended: Option<Timestamp>,
+    },
     /// A copy that did not come to its end.
     Half,
 }
@@ -51,8 +60,18 @@ pub fn read(state_dir: &Path, host: &str) -> io::Result<Origin> {
     if made_by == host {
         return Ok(Origin::Own(generation));
     }
-    let is_whole = read_text(&copied_path(state_dir))? == Some(copied(generation, &made_by, host));
-    Ok(if is_whole { Origin::Copied(generation, made_by) } else { Origin::Half })
+    let text = read_text(&copied_path(state_dir))?.unwrap_or_default();
+    let line =
+        text.strip_suffix('\n').and_then(|line| line.strip_prefix(&copied(generation, &made_by, host)));
+    let ended = match line {
+        Some("") => None,
+        Some(rest) => match rest.strip_prefix(" ended ").and_then(|seconds| seconds.parse().ok()) {
+            Some(seconds) => Some(Timestamp::from_secs(seconds)),
+            None => return Ok(Origin::Half),
+        },
+        None => return Ok(Origin::Half),
+    };
+    Ok(Origin::Copied { generation, made_by, ended })
 }
 
 /// The takeover and the host that made the state in this folder, whoever has it now; `None` when no host of a pair has.
@@ -106,19 +125,22 @@ pub fn begin_copy(state_dir: &Path) -> io::Result<()> {
     durable::remove_each(&[&made_path(state_dir)])
 }
 
-/// Notes that the state in this folder of `host` is a whole copy.
+/// Notes that the state in this folder of `host` is a whole copy; `ended` is when the host that made it had given back its lease before the copy
+/// was begun, if it had.
 ///
 /// # Errors
 /// When it does not say whose state it is, or a file cannot be read or written.
-pub fn end_copy(state_dir: &Path, host: &str) -> io::Result<()> {
+pub fn end_copy(state_dir: &Path, host: &str, ended: Option<Timestamp>) -> io::Result<()> {
     let nobody =
         || io::Error::new(io::ErrorKind::InvalidData, "the copy does not say which takeover it is of");
     let (generation, made_by) = read_made(state_dir)?.ok_or_else(nobody)?;
-    durable::write(&copied_path(state_dir), copied(generation, &made_by, host).as_bytes(), 0o644)
+    let ended = ended.map_or_else(String::new, |at| format!(" ended {}", at.secs()));
+    let line = copied(generation, &made_by, host) + &ended + "\n";
+    durable::write(&copied_path(state_dir), line.as_bytes(), 0o644)
 }
 
 fn copied(generation: Generation, made_by: &str, host: &str) -> String {
-    format!("{generation} {made_by} to {host}\n")
+    format!("{generation} {made_by} to {host}")
 }
 
 fn read_text(path: &Path) -> io::Result<Option<String>> {
@@ -156,11 +178,20 @@ mod tests {
             (Origin::Own(two), Origin::Half),
             "nobody has said that it is whole"
         );
-        end_copy(dir.path(), "b").expect("written");
-        assert_eq!((origin("b"), origin("c")), (Origin::Copied(two, "a".to_owned()), Origin::Half));
+        for ended in [None, Some(Timestamp::from_secs(1_800_000_000))] {
+            end_copy(dir.path(), "b", ended).expect("written");
+            let copied = Origin::Copied { generation: two, made_by: "a".to_owned(), ended };
+            assert_eq!((origin("b"), origin("c")), (copied, Origin::Half));
+        }
+        for text in
+            ["2 a to b", "2 a to b ended\n", "2 a to b ended x\n", "2 a to b1\n", "2 a to b ended 1 2\n"]
+        {
+            std::fs::write(copied_path(dir.path()), text).expect("written");
+            assert_eq!(origin("b"), Origin::Half, "{text:?}");
+        }
         begin_copy(dir.path()).expect("written");
         assert_eq!((origin("a"), origin("b")), (Origin::Half, Origin::Half));
-        assert!(end_copy(dir.path(), "b").is_err(), "nothing says whose it is");
+        assert!(end_copy(dir.path(), "b", None).is_err(), "nothing says whose it is");
         // The mark of the copy that was begun vouches for nothing that comes later.
         std::fs::write(made_path(dir.path()), "3 a\n").expect("written");
         assert_eq!(origin("b"), Origin::Half);

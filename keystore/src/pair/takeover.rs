@@ -87,6 +87,13 @@ pub enum Objection {
         /// The takeover of the lease.
         lease: Generation,
     },
+    /// The other host has ended in order since the copy of its state was begun: what it did in between is not here.
+    NotLast {
+        /// The other host.
+        host: String,
+        /// When it gave back its lease.
+        ended: Timestamp,
+    },
     /// There is no lease, although this state was made by a host of a pair, or has serials that were published: the storage of the lease may
     /// not be there.
     NoLease {
@@ -120,14 +127,19 @@ impl fmt::Display for Objection {
                     Origin::Alone => f.write_str("the state folder was never copied from the active host")?,
                     Origin::Half => f.write_str("the last copy of the state folder did not come to its end")?,
                     Origin::Own(state) => write!(f, "the state folder is that of this host by takeover {state}")?,
-                    Origin::Copied(state, of) => write!(f, "the state folder is that of host {of} by takeover {state}")?,
+                    Origin::Copied { generation: state, made_by: of, .. } => write!(f, "the state folder is that of host {of} by takeover {state}")?,
                 }
                 write!(
                     f,
                     ", and the lease is that of host {host} by takeover {lease}: copy the state of host {host} first (offline-ksk pair copy)"
                 )
             }
-            Self::NoLease { origin: Origin::Own(state) | Origin::Copied(state, _) } => write!(
+            Self::NotLast { host, ended } => write!(
+                f,
+                "host {host} ended in order at {}, after the last copy of its state was begun, and updates that it answered may be missing here: run offline-ksk pair copy once more",
+                ended.iso()
+            ),
+            Self::NoLease { origin: Origin::Own(state) | Origin::Copied { generation: state, .. } } => write!(
                 f,
                 "there is no lease, and this state was made by takeover {state}: see that the storage of the lease is there"
             ),
@@ -157,6 +169,12 @@ pub fn objections(facts: &Facts<'_>, now: Timestamp) -> Vec<Objection> {
         if !is_state_of(facts.origin, facts.host, lease) {
             let (host, lease) = (lease.host.clone(), lease.generation);
             found.push(Objection::OldState { origin: facts.origin.clone(), host, lease });
+        } else if let Origin::Copied { ended, .. } = facts.origin
+            && lease.host != facts.host
+            && lease.is_released()
+            && *ended != Some(lease.renewed)
+        {
+            found.push(Objection::NotLast { host: lease.host.clone(), ended: lease.renewed });
         }
     }
     let is_published = facts.sightings.iter().any(|sighting| sighting.own.is_some() || sighting.is_seen());
@@ -172,8 +190,12 @@ fn is_state_of(origin: &Origin, host: &str, lease: &Lease) -> bool {
     match origin {
         Origin::Own(state) => lease.host == host && *state == lease.generation,
         // A takeover of this host that was cut off before it was noted here: nobody has published by it.
-        Origin::Copied(state, _) if lease.host == host => !lease.begun && state.next() == lease.generation,
-        Origin::Copied(state, of) => *of == lease.host && *state == lease.generation,
+        Origin::Copied { generation, .. } if lease.host == host => {
+            !lease.begun && generation.next() == lease.generation
+        }
+        Origin::Copied { generation, made_by, .. } => {
+            *made_by == lease.host && *generation == lease.generation
+        }
         Origin::Alone | Origin::Half => false,
     }
 }
@@ -264,19 +286,24 @@ mod tests {
         }
     }
 
+    fn copied(generation: Generation, ended: Option<Timestamp>) -> Origin {
+        Origin::Copied { generation, made_by: "a".to_owned(), ended }
+    }
+
     /// What is the case, lease, origin, sightings, and what is objected.
     type Row = (&'static str, Option<Lease>, Origin, Vec<Sighting>, &'static str);
 
     #[test]
     fn each_fact_alone_decides_whether_a_host_may_take_over() {
-        let two = || Origin::Copied(Generation::FIRST.next(), "a".to_owned());
-        let one = || Origin::Copied(Generation::FIRST, "a".to_owned());
+        let (two, one) = (|| copied(Generation::FIRST.next(), None), || copied(Generation::FIRST, None));
+        let last = |ended| copied(Generation::FIRST.next(), Some(ended));
         let own = |number: &str| Origin::Own(Generation::parse(number).expect("a number"));
         let ended = || Some(lease("a", NOW.minus(5)));
+        let given_back = || Some(lease("a", NOW.minus(600)));
         let good = || vec![sighting(Some(10), Ok(10))];
         let renewed = |renewed| Some(Lease { renewed, expires: NOW.minus(5), ..lease("a", NOW) });
         let begun = |begun| Some(Lease { begun, ..lease("b", NOW.plus(60)) });
-        let rows: [Row; 28] = [
+        let rows: [Row; 31] = [
             ("no lease yet", None, Origin::Alone, vec![], ""),
             (
                 "no lease, zones signed before",
@@ -295,9 +322,30 @@ mod tests {
             ("the lease has ended", ended(), two(), good(), ""),
             ("it ends within the margin", Some(lease("a", NOW.minus(4))), two(), good(), "has the lease"),
             ("it runs", Some(lease("a", NOW.plus(1))), two(), good(), "has the lease"),
-            ("it was given back", Some(lease("a", NOW.minus(600))), two(), good(), ""),
-            ("it was renewed in the future", renewed(NOW.plus(6)), two(), good(), "in the future"),
-            ("clocks within the margin", renewed(NOW.plus(5)), two(), good(), ""),
+            ("it was given back, and copied since", given_back(), last(NOW.minus(600)), good(), ""),
+            (
+                "it was given back after the copy was begun",
+                given_back(),
+                two(),
+                good(),
+                "pair copy once more",
+            ),
+            (
+                "it was given back again since",
+                given_back(),
+                last(NOW.minus(700)),
+                good(),
+                "pair copy once more",
+            ),
+            ("it has worked on since the copy of its end", ended(), last(NOW.minus(700)), good(), ""),
+            (
+                "it was renewed in the future",
+                renewed(NOW.plus(6)),
+                last(NOW.plus(6)),
+                good(),
+                "in the future",
+            ),
+            ("clocks within the margin", renewed(NOW.plus(5)), last(NOW.plus(5)), good(), ""),
             ("it is its own", Some(lease("b", NOW.plus(60))), own("2"), good(), ""),
             ("its own, and the takeover was cut off", begun(false), one(), good(), ""),
             (
@@ -400,7 +448,7 @@ mod tests {
         for (own, seen, expected) in rows {
             let all = [of("a.", 1, own, Ok(seen)), of("b.", 1, Some(1), Ok(1))];
             assert_eq!(held(&all).len(), usize::from(expected), "{own:?} {seen}");
-            let origin = Origin::Copied(Generation::FIRST.next(), "a".to_owned());
+            let origin = copied(Generation::FIRST.next(), None);
             let lease = lease("a", NOW.minus(5));
             let facts = Facts {
                 host: "b",
