@@ -19,7 +19,6 @@ use keystore::pair::{
     Facts, Generation, Lease, LeaseError, LeaseFolder, Objection, Origin, Sighting, Skipped, origin,
     takeover as rules,
 };
-use keystore::store;
 use serde_json::json;
 use signer_plugin::runtime::SignerLock;
 use skr_loader::cli::confirm;
@@ -210,10 +209,13 @@ fn watch(folder: &LeaseFolder, pair: &PairConfig, lease: Option<&Lease>) -> Resu
 /// of no host of the pair, unless a person overrules that. Nothing of them may be published: another host may have used the next serial.
 fn raise_serials(look: &Look, force: bool) -> BTreeSet<Name> {
     let mut held = if force { BTreeSet::new() } else { rules::held(&look.sightings) };
-    for zone in serials::served(&look.config).filter(|zone| !held.contains(&zone.name)).collect::<Vec<_>>() {
-        if let Err(error) = raise_serial(look, &zone.name, force) {
-            outln!("{}: {error:#}", zone.name);
-            held.insert(zone.name.clone());
+    for (zone, _) in serials::served(&look.config) {
+        if held.contains(zone) {
+            continue;
+        }
+        if let Err(error) = raise_serial(look, zone, force) {
+            outln!("{zone}: {error:#}");
+            held.insert(zone.clone());
         }
     }
     for zone in &held {
@@ -223,7 +225,6 @@ fn raise_serials(look: &Look, force: bool) -> BTreeSet<Name> {
 }
 
 fn raise_serial(look: &Look, zone: &Name, force: bool) -> Result<()> {
-    let state = store::zone_dir(&look.config.state_dir.join("zones"), zone);
     let own = serials::own_serial(&look.config, zone).context("its last serial cannot be read")?;
     let seen = look.sightings.iter().filter(|sighting| sighting.zone == *zone);
     let seen: Vec<u32> = seen.filter_map(|s| s.seen.as_ref().ok().copied().flatten()).collect();
@@ -235,7 +236,7 @@ fn raise_serial(look: &Look, zone: &Name, force: bool) -> Result<()> {
         floor => floor?,
     };
     let Some(floor) = floor else { return Ok(()) };
-    signer_plugin::runtime::raise_serial(&state, floor).context("its serials could not be raised")
+    serials::raise(&look.config, zone, floor).context("its serials could not be raised")
 }
 
 /// Writes the lease of this host, if the last one still is what was looked at.
@@ -395,6 +396,7 @@ fn print_json(look: &Look, skipped: &[Skipped]) {
 
 #[cfg(test)]
 mod tests {
+    use keystore::catalog::kept::KeptCatalog;
     use keystore::time::Timestamp;
 
     use super::*;
@@ -448,6 +450,35 @@ mod tests {
             let lease = self.folder().read()?.context("a lease")?;
             assert_eq!(lease.host == "b", is_done, "the lease names it: {lease:?}");
             Ok(is_done)
+        }
+    }
+
+    /// Serials follow on those of secondaries also for catalogs that are made here: a consumer would keep to the old ones otherwise.
+    #[test]
+    fn a_catalog_goes_on_beyond_the_serial_of_its_secondaries_and_is_held_where_there_is_no_such() {
+        let time = clock::now().to_rrsig();
+        for (own, seen, expected) in [
+            // The host before has published after the copy, and its clock was far ahead.
+            (time - 100_000, time + 70_000, Some(time + 71_001)),
+            (time + 50_000, time + 50_000, Some(time + 51_001)),
+            (time - 1_500_000_000, time + 70_000, None),
+        ] {
+            let site = Site::new();
+            site.of_a();
+            let config = std::fs::read_to_string(site.path("c.toml")).expect("text");
+            let secondary = serials::tests::answering(seen);
+            let catalog = format!(
+                "[[catalog]]\nzone = \"catalog.test\"\nallow-transfer = [{{ address = \"127.0.0.1\" }}]\nnotify = [\"{secondary}\"]\n"
+            );
+            std::fs::write(site.path("c.toml"), config + &catalog).expect("written");
+            let path = site.path("state/catalogs/catalog.test.");
+            std::fs::create_dir(site.path("state/catalogs")).expect("a folder");
+            KeptCatalog { serial: own, ..KeptCatalog::default() }.write(&path).expect("written");
+            assert!(site.take_over(false).expect("nothing is against it"));
+            let kept = KeptCatalog::read(&path).expect("it reads").expect("a file");
+            assert_eq!(kept.serial, expected.unwrap_or(own));
+            let held = origin::read_held(&site.path("state")).expect("it reads");
+            assert_eq!(held.len(), usize::from(expected.is_none()), "{held:?}");
         }
     }
 

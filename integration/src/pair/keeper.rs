@@ -261,14 +261,14 @@ impl PairStanding {
             }
         }
         let is_told = |zone: &Name, address: SocketAddr| {
-            let mut zones = serials::served(&values.config).filter(|served| served.name == *zone);
-            zones.any(|served| served.notify.iter().any(|target| target.address == address))
+            let mut zones = serials::served(&values.config).filter(|(served, _)| *served == zone);
+            zones.any(|(_, notify)| notify.iter().any(|target| target.address == address))
         };
         conflicts.retain(|(zone, address), _| is_told(zone, *address));
         unheard.extend(
             values.unheard.iter().filter(|zone| !sightings.iter().any(|s| s.zone == **zone)).cloned(),
         );
-        unheard.retain(|zone| serials::served(&values.config).any(|served| served.name == *zone));
+        unheard.retain(|zone| serials::served(&values.config).any(|(served, _)| served == zone));
         let zones = conflicts.keys().map(|(zone, _)| zone).chain(&values.held);
         self.0.fence.hold(zones.cloned().collect());
         if values.conflicts != conflicts {

@@ -1,15 +1,18 @@
 //! Which serials the secondaries have.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use keystore::catalog::kept::KeptCatalog;
 use keystore::clock;
-use keystore::config::{Config, ZoneConfig};
+use keystore::config::transfer::NotifyTarget;
+use keystore::config::{Config, catalog};
 use keystore::dns::Name;
 use keystore::pair::Sighting;
-use keystore::shared::Shared;
 use keystore::store;
 use signer_plugin::transfer::serials::AskedSerial;
 use skr_loader::ask::each;
@@ -19,9 +22,12 @@ const AT_ONCE: (usize, usize) = (64, 16);
 /// How long one question may take: several tries.
 const QUESTION: Duration = Duration::from_millis(2100);
 
-/// The zones that this configuration serves.
-pub fn served(config: &Config) -> impl Iterator<Item = &Shared<ZoneConfig>> {
-    config.zones.iter().filter(|zone| config.signer.is_some() && zone.has_content())
+/// The zones that this configuration serves and the catalogs that it makes, with whom is told of their versions.
+pub fn served(config: &Config) -> impl Iterator<Item = (&Name, &[NotifyTarget])> {
+    let zones = config.zones.iter().filter(|zone| zone.has_content());
+    let zones = zones.map(|zone| (&zone.name, zone.notify.as_slice()));
+    let catalogs = config.catalogs.made.iter().map(|catalog| (&catalog.zone, catalog.notify.as_slice()));
+    zones.chain(catalogs).filter(|_| config.signer.is_some())
 }
 
 /// Asks the secondaries of the zones that this configuration serves for their serials, all side by side, with one time for all; where `only` is
@@ -32,11 +38,11 @@ pub fn look(config: &Config, only: Option<&BTreeSet<Name>>, limit: Duration) -> 
     let (keys, _) = config.read_transfer_keys();
     let until = Instant::now() + limit;
     let mut asked: BTreeMap<SocketAddr, Vec<Question>> = BTreeMap::new();
-    for zone in served(config).filter(|zone| only.is_none_or(|only| only.contains(&zone.name))) {
-        for target in &zone.notify {
+    for (zone, notify) in served(config).filter(|(zone, _)| only.is_none_or(|only| only.contains(*zone))) {
+        for target in notify {
             let key = target.key.as_ref().and_then(|name| keys.iter().find(|key| key.name == *name)).cloned();
             let missing = target.key.clone().filter(|_| key.is_none());
-            let asked_serial = AskedSerial { zone: zone.name.clone(), secondary: target.address, key };
+            let asked_serial = AskedSerial { zone: zone.clone(), secondary: target.address, key };
             asked.entry(target.address).or_default().push((asked_serial, missing));
         }
     }
@@ -78,19 +84,46 @@ pub fn conflict(sighting: &Sighting) -> Option<String> {
     ))
 }
 
-/// The last serial that the state of this host says was or may have been published.
-pub fn own_serial(config: &Config, zone: &Name) -> std::io::Result<Option<u32>> {
-    signer_plugin::runtime::last_serial(&store::zone_dir(&config.state_dir.join("zones"), zone))
+/// The last serial of a zone, or of a catalog, that the state of this host says was or may have been published.
+///
+/// # Errors
+/// When what says so cannot be read, or is damaged.
+pub fn own_serial(config: &Config, zone: &Name) -> io::Result<Option<u32>> {
+    match made_catalog(config, zone) {
+        Some(path) => Ok(KeptCatalog::read(&path)?.map(|kept| kept.serial)),
+        None => signer_plugin::runtime::last_serial(&state_of(config, zone)),
+    }
+}
+
+/// Has the serials of a zone, or of a catalog, go on beyond `floor`, which is behind all that are known; call it while no process serves it.
+///
+/// # Errors
+/// When what keeps its serial cannot be read or written.
+pub fn raise(config: &Config, zone: &Name, floor: u32) -> io::Result<()> {
+    match made_catalog(config, zone) {
+        Some(path) => KeptCatalog::raise_serial(&path, floor, clock::now()),
+        None => signer_plugin::runtime::raise_serial(&state_of(config, zone), floor),
+    }
+}
+
+/// The file of a catalog that this host makes; `None` for a zone.
+fn made_catalog(config: &Config, zone: &Name) -> Option<PathBuf> {
+    let mut made = config.catalogs.made.iter();
+    made.any(|catalog| catalog.zone == *zone).then(|| catalog::path(&config.state_dir, zone))
+}
+
+fn state_of(config: &Config, zone: &Name) -> PathBuf {
+    store::zone_dir(&config.state_dir.join("zones"), zone)
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::net::UdpSocket;
 
     use super::*;
 
-    /// A secondary that has serial 7 of each zone.
-    fn answering() -> SocketAddr {
+    /// A secondary that has this serial of each zone.
+    pub fn answering(serial: u32) -> SocketAddr {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
         let address = socket.local_addr().expect("an address");
         std::thread::spawn(move || {
@@ -100,8 +133,7 @@ mod tests {
                 // QR and AA, one answer: the SOA record at the name of the question.
                 (answer[2], answer[7]) = (0x84, 1);
                 answer.extend([0xc0, 12, 0, 6, 0, 1, 0, 0, 0, 60, 0, 22, 0, 0]);
-                answer
-                    .extend([[0, 0, 0, 7], [0, 0, 0, 1], [0, 0, 0, 1], [0, 0, 0, 1], [0, 0, 0, 1]].concat());
+                answer.extend([serial, 1, 1, 1, 1].map(u32::to_be_bytes).concat());
                 socket.send_to(&answer, client).expect("sent");
             }
         });
@@ -117,7 +149,7 @@ mod tests {
             algorithm: keystore::tsig::TsigAlgorithm::HmacSha256,
             secret: vec![7; 32].into(),
         };
-        let secondary = answering();
+        let secondary = answering(7);
         let ask = |key| {
             let asked = AskedSerial { zone: zone.clone(), secondary, key };
             asked.ask(Instant::now() + Duration::from_millis(300), clock::now)
@@ -129,7 +161,7 @@ mod tests {
     #[test]
     fn a_secondary_that_is_down_takes_no_time_of_another_with_many_zones() {
         let down = UdpSocket::bind("127.0.0.1:0").expect("a socket");
-        let secondaries = [down.local_addr().expect("an address"), answering()];
+        let secondaries = [down.local_addr().expect("an address"), answering(7)];
         let dir = tempfile::tempdir().expect("a folder");
         let zone = |number: u32| {
             format!(

@@ -11,6 +11,7 @@ use super::{Catalog, Member, next_serial};
 use crate::crypto::sha256;
 use crate::dns::Name;
 use crate::durable;
+use crate::pair::takeover::SERIAL_JUMP;
 use crate::policy::named_conf::read_regular;
 use crate::removal_limit::{self, MAX_REMOVAL};
 use crate::time::Timestamp;
@@ -82,6 +83,21 @@ impl KeptCatalog {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Has what is kept at `path` be served under a serial beyond `floor` by the next start, and beyond all that another host may give by the time;
+    /// call it while no process serves it, when this host takes over from another one.
+    ///
+    /// # Errors
+    /// When it cannot be read or written. When there is no file, and the serial of a first version would not be beyond `floor`.
+    pub fn raise_serial(path: &Path, floor: u32, now: Timestamp) -> io::Result<()> {
+        let Some(kept) = Self::read(path)? else {
+            let is_beyond = next_serial(Some(floor), now) == next_serial(None, now);
+            let what = || format!("there is no file of it, and its first serial would not be beyond {floor}");
+            return if is_beyond { Ok(()) } else { Err(io::Error::other(what())) };
+        };
+        let serial = next_serial(Some(floor), now.plus(SERIAL_JUMP.into()));
+        Self { serial, ..kept }.write(path)
     }
 
     /// Writes it durably; its folder must be there.
@@ -211,6 +227,36 @@ mod tests {
     /// What a restart finds.
     fn again(kept: &KeptCatalog) -> KeptCatalog {
         KeptCatalog::from_text(&kept.to_text()).unwrap()
+    }
+
+    #[test]
+    fn a_takeover_has_the_same_zones_served_under_a_serial_beyond_all_that_the_other_host_may_have_given() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("catalog.test.");
+        let time = NOW.to_rrsig();
+        for (kept, floor, expected) in [
+            // The host before may have given the time of now to a version that was not copied.
+            (Some(time - 500_000), time - 499_000, time + 1000),
+            (Some(time), time + 1000, time + 1001),
+            (Some(time + 70_000), time + 71_000, time + 71_001),
+            (None, time - 1, time),
+        ] {
+            let _ = std::fs::remove_file(&path);
+            let before = kept.map(|serial| KeptCatalog { serial, ..KeptCatalog::first(zones(0..3), NOW) });
+            before.iter().for_each(|kept| kept.write(&path).unwrap());
+            KeptCatalog::raise_serial(&path, floor, NOW).unwrap();
+            let found = KeptCatalog::read(&path).unwrap();
+            assert_eq!(found, before.map(|before| KeptCatalog { serial: expected, ..before }));
+            let next = next_serial(found.map(|found| found.serial), NOW);
+            assert!((1..1 << 31).contains(&next.wrapping_sub(floor)), "{next} is beyond {floor}");
+        }
+        let _ = std::fs::remove_file(&path);
+        assert!(
+            KeptCatalog::raise_serial(&path, time, NOW).is_err(),
+            "it would begin with the serial of the other host"
+        );
+        std::fs::write(&path, "damaged").unwrap();
+        assert!(KeptCatalog::raise_serial(&path, 1, NOW).is_err());
     }
 
     #[test]

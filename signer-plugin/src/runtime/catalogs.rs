@@ -277,23 +277,24 @@ fn keep(state: &Mutex<State>, clock: &Clock, fence: &Fence, woken: &Receiver<()>
         if state.is_stopping {
             return;
         }
-        // Of two hosts only the active one makes versions of catalogs, too.
-        if !fence.permits() {
-            continue;
+        step(&mut state, clock, fence);
+    }
+}
+
+/// Looks at each catalog of which this host may publish versions: of two hosts only the active one may.
+fn step(state: &mut State, clock: &Clock, fence: &Fence) {
+    let State { catalogs, zones, .. } = state;
+    for kept in catalogs.values_mut().filter(|kept| fence.permits_zone(&kept.config.zone)) {
+        let before = kept.held();
+        let looked = kept.look(zones, clock());
+        if kept.held() > before {
+            tracing::error!(catalog = %kept.config.zone, zones = kept.held(), condition = %ConditionId::CatalogHeld, "too many zones would leave the catalog at once; they stay in it until they are configured again, or are released by `offline-ksk zone release`");
         }
-        let State { catalogs, zones, .. } = &mut *state;
-        for kept in catalogs.values_mut() {
-            let before = kept.held();
-            let looked = kept.look(zones, clock());
-            if kept.held() > before {
-                tracing::error!(catalog = %kept.config.zone, zones = kept.held(), condition = %ConditionId::CatalogHeld, "too many zones would leave the catalog at once; they stay in it until they are configured again, or are released by `offline-ksk zone release`");
-            }
-            let failure = looked.err().map(|error| format!("{}: {error}", kept.path.display()));
-            if let Some(why) = failure.as_ref().filter(|_| kept.failure.is_none()) {
-                tracing::error!(catalog = %kept.config.zone, condition = %ConditionId::CatalogFailing, "the catalog cannot be kept; what is served of it stays, and it is tried again: {why}");
-            }
-            kept.failure = failure;
+        let failure = looked.err().map(|error| format!("{}: {error}", kept.path.display()));
+        if let Some(why) = failure.as_ref().filter(|_| kept.failure.is_none()) {
+            tracing::error!(catalog = %kept.config.zone, condition = %ConditionId::CatalogFailing, "the catalog cannot be kept; what is served of it stays, and it is tried again: {why}");
         }
+        kept.failure = failure;
     }
 }
 

@@ -185,3 +185,25 @@ fn at_most_a_tenth_leaves_without_a_release_also_across_a_restart_and_goes_out_a
     kept.look(&Zones { removed, ..site.zones(8..40) }, at(8)).unwrap();
     assert_eq!((published(&kept), kept.held()), (Some((at(8).to_rrsig(), 34)), 2));
 }
+
+#[test]
+fn of_two_hosts_only_the_active_one_publishes_catalogs_and_none_that_is_held() {
+    use keystore::pair::Moment;
+    let site = Site::new();
+    let kept = site.restart_with(3);
+    let catalog = kept.config.zone.clone();
+    let mut state = State { zones: site.zones(0..3), ..State::default() };
+    state.catalogs.insert(catalog.clone(), kept);
+    let moment = Moment { wall: NOW, boot: Duration::from_secs(1) };
+    let (fence, clock): (_, Clock) = (Fence::closed(move || moment), Arc::new(|| NOW));
+    let mut look = |what: &str, expected: Option<usize>| {
+        step(&mut state, &clock, &fence);
+        assert_eq!(published(&state.catalogs[&catalog]).map(|(_, zones)| zones), expected, "{what}");
+    };
+    look("a standby", None);
+    fence.open(moment, Duration::from_secs(60));
+    fence.hold([catalog.clone()].into());
+    look("the takeover found no serial to go on from", None);
+    fence.hold([name("other.test")].into());
+    look("the active host", Some(3));
+}
