@@ -308,4 +308,53 @@ mod tests {
             assert_eq!(super::whole(&error), whole);
         }
     }
+
+    #[test]
+    fn what_changes_the_state_is_refused_on_the_standby_which_names_the_active_host() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| dir.path().join(name);
+        for folder in ["state", "state/zones.d", "leases"] {
+            std::fs::create_dir(at(folder)).expect("a folder");
+        }
+        let zone =
+            |name: &str| format!("[[zone]]\nname = \"{name}\"\nsigning = \"unsigned\"\nfile = \"zone\"\n");
+        let main = "version = 1\nstate-dir = \"state\"\nzones-directory = \"state/zones.d\"\n[signer]\nlisten = [\"127.0.0.1:0\"]\n\
+            [pair]\nhost = \"b\"\nlease-directory = \"leases\"\n";
+        std::fs::write(at("c.toml"), format!("{main}{}", zone("a.test"))).expect("written");
+        std::fs::write(at("state/zones.d/b.test.toml"), zone("b.test")).expect("written");
+        let run = |command: &str| {
+            let config = at("c.toml").display().to_string();
+            let words = command.split(' ').map(|word| if word == "FILE" { &config } else { word });
+            let cli =
+                <super::Cli as clap::Parser>::try_parse_from(std::iter::once("offline-ksk").chain(words));
+            let ended = super::run(cli.unwrap_or_else(|error| panic!("{error}")).command);
+            ended.err().map(|error| super::whole(&error)).unwrap_or_default()
+        };
+        let commands = [
+            "release -c FILE a.test",
+            "replace-zsk -c FILE a.test",
+            "zone add -c FILE c.test --unsigned --file zone",
+            "zone remove -c FILE b.test",
+            "zone release -c FILE c.test",
+        ];
+        let take_over = |host: &str, number: u32| {
+            let text = format!(
+                "offline-ksk lease 1\nhost {host}\nnode m/1\ngeneration {number}\nrenewed 1800000000\nexpires 1800000060\nforced no\nbegun yes\n"
+            );
+            std::fs::write(at(&format!("leases/lease-{number}")), text).expect("written");
+        };
+        take_over("a", 1);
+        let refusal = "host a is the active one of the pair, by takeover 1, and not b";
+        for command in commands {
+            let said = run(command);
+            assert!(said.contains(refusal), "{command}: {said}");
+        }
+        assert!(at("state/zones.d/b.test.toml").exists() && !at("state/zones.d/c.test.toml").exists());
+        take_over("b", 2);
+        for command in commands {
+            let said = run(command);
+            assert!(!said.contains("active"), "{command}: {said}");
+        }
+        assert!(!at("state/zones.d/b.test.toml").exists(), "the active host has removed it");
+    }
 }

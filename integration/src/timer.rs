@@ -339,6 +339,42 @@ mod tests {
     }
 
     #[test]
+    fn of_two_hosts_the_request_timer_of_the_one_without_a_lease_looks_at_no_zone() {
+        let dir = tempfile::tempdir().expect("a folder");
+        for folder in ["keys", "outbox", "accepted"] {
+            std::fs::create_dir(dir.path().join(folder)).expect("a folder");
+        }
+        let config = config(dir.path());
+        let lock = TimerLock::take(&config.state_dir).expect("a lock");
+        let (rounds, began) = (Arc::new(AtomicU32::new(0)), Instant::now());
+        let counted = Arc::clone(&rounds);
+        // Called at the start of each round, then for each zone.
+        let alive = move || {
+            counted.fetch_add(1, Ordering::SeqCst);
+        };
+        let moment = || keystore::pair::Moment { wall: clock::now(), boot: clock::since_boot() };
+        let fence = Fence::closed(moment);
+        let metrics = Metrics::new().expect("families");
+        let timer =
+            RequestTimer::start_with(config, metrics, Some(lock), fence.clone(), alive).expect("a timer");
+        let until = |what: &str, is: &dyn Fn() -> bool| {
+            while !is() {
+                assert!(began.elapsed() < Duration::from_secs(60), "{what}");
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        };
+        for round in 1..4 {
+            until("a round begins", &|| rounds.load(Ordering::SeqCst) >= round);
+            assert_eq!(errors(&timer.standing()), [], "round {round}");
+            timer.waker().send(TimerMessage::Look).expect("a thread that goes on");
+        }
+        fence.open(moment(), Duration::from_secs(600));
+        timer.waker().send(TimerMessage::Look).expect("a thread that goes on");
+        until("the active host looks at both zones", &|| errors(&timer.standing()).len() == 2);
+        timer.stop();
+    }
+
+    #[test]
     fn kind_111_rounds_over_many_zones_take_a_400th_of_the_time_and_a_tenth_when_somebody_wakes_the_timer() {
         let ms = Duration::from_millis;
         for (took, woken, at_rest) in

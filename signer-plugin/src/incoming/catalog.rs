@@ -481,4 +481,50 @@ mod tests {
         std::fs::create_dir(&path).expect("a folder in its place");
         assert!(matches!(keep(one), Err(CatalogFollowFault::NotKept { .. })));
     }
+
+    #[tokio::test]
+    async fn of_two_hosts_the_one_without_a_lease_takes_no_version_of_a_catalog() {
+        use keystore::pair::Moment;
+        use keystore::time::Timestamp;
+        let dir = tempfile::tempdir().expect("a folder");
+        zone(dir.path(), "version TXT \"2\"\na.zones PTR a.test.\n");
+        let template = "[[zone]]\nname = \"{zone}\"\npolicy = \"p\"\ntrust-anchor-file = \"{zone}.ds\"\n";
+        std::fs::write(dir.path().join("t.toml"), template).expect("write");
+        std::fs::create_dir(dir.path().join("state")).expect("a folder");
+        let text = "version = 1\nstate-dir = \"state\"\n[policy.p]\noffline-ksk = true\nkeys = [{ role = \"ksk\", lifetime = 0, \
+            algorithm = 13 }, { role = \"zsk\", lifetime = 0, algorithm = 13 }]\n\
+            [[catalog]]\nzone = \"cat.test\"\nfile = \"cat.zone\"\ntemplate = \"t.toml\"\n";
+        let config = keystore::config::Config::parse(text.as_bytes(), &dir.path().join("main.toml"));
+        let config = config.unwrap_or_else(|error| panic!("{error}"));
+        let now = || Timestamp::from_secs(1_800_000_000);
+        let moment = move || Moment { wall: now(), boot: Duration::from_secs(1) };
+        let (fence, clock): (_, Clock) = (Fence::closed(moment), Arc::new(now));
+        let metrics = metrics::Metrics::new().expect("families");
+        let catalogs = crate::runtime::CatalogKeeper::start(&metrics, Arc::clone(&clock), fence.clone())
+            .expect("a thread");
+        catalogs.take(&config, &crate::transfer::TransferKeys::default(), Vec::new());
+        let changes = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let counted = Arc::clone(&changes);
+        let changed: OnChange = Arc::new(move || {
+            counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        });
+        let follower = CatalogFollower::new(Handle::current(), clock, fence.clone(), changed);
+        follower.follow(catalogs.taken());
+        let path = catalogs.taken()[0].path.clone();
+        let began = std::time::Instant::now();
+        let until = async |what: &str, is: &dyn Fn() -> bool| {
+            while !is() {
+                assert!(began.elapsed() < Duration::from_secs(60), "{what}");
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let faults = follower.faults();
+        until("the fault is told", &|| faults.all() == [(name(), CatalogFollowFault::NoLease)]).await;
+        assert!(!path.exists() && changes.load(std::sync::atomic::Ordering::SeqCst) == 0);
+        fence.open(moment(), Duration::from_secs(60));
+        // What changes is looked at sooner than what is tried again.
+        zone(dir.path(), "version TXT \"2\"\na.zones PTR a.test.\nb.zones PTR b.test.\n");
+        until("it is kept", &|| path.exists() && changes.load(std::sync::atomic::Ordering::SeqCst) == 1)
+            .await;
+    }
 }

@@ -67,7 +67,7 @@ use metrics::health::revision::Revision;
 use crate::hosted::{Hosted, Responder};
 use crate::protocol::SharedSettings;
 use crate::transfer::{self, TransferKeys, TransferSettings, ZoneTransfers};
-use catalogs::CatalogKeeper;
+pub(crate) use catalogs::CatalogKeeper;
 pub use catalogs::{CatalogZone, FollowedCatalog, MadeCatalogState};
 use events::{Changed, FileEvents};
 use schedule::{ThreadCommand, ThreadContext};

@@ -250,3 +250,44 @@ pub fn print_advice(findings: &[FindingReport], out: &mut impl Write) -> io::Res
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_without_a_running_loader_is_refused_on_the_standby_which_names_the_active_host() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| dir.path().join(name);
+        for folder in ["state", "leases"] {
+            std::fs::create_dir(at(folder)).expect("a folder");
+        }
+        let text = format!(
+            "version = 1\nstate-dir = \"state\"\n[[zone]]\nname = \"a.test\"\npolicy = \"p\"\ntrust-anchors = [\"a.test. DS 1 13 2 {}\"]\n\
+             [policy.p]\noffline-ksk = true\nkeys = [{{ role = \"ksk\", lifetime = 0, algorithm = 13 }}, \
+             {{ role = \"zsk\", lifetime = 0, algorithm = 13 }}]\n[pair]\nhost = \"b\"\nlease-directory = \"leases\"\n",
+            "0123456789ABCDEF".repeat(4)
+        );
+        std::fs::write(at("c.toml"), text).expect("written");
+        let reach = LoaderArgs { config: at("c.toml"), socket: None };
+        for (host, number) in [("a", 1), ("b", 2)] {
+            let lease = format!(
+                "offline-ksk lease 1\nhost {host}\nnode m/1\ngeneration {number}\nrenewed 1800000000\nexpires 1800000060\nforced no\nbegun yes\n"
+            );
+            std::fs::write(at(&format!("leases/lease-{number}")), lease).expect("written");
+            let request = ControlRequest::Rollback {
+                zone: "a.test".to_owned(),
+                to: None,
+                force: Vec::new(),
+                reason: None,
+                dry_run: false,
+            };
+            let said = match reach.ask(request, Timestamp::from_secs(1_800_000_000)) {
+                Ok((answer, _)) => format!("{answer:?}"),
+                Err(error) => error.to_string(),
+            };
+            let is_refused = said.contains("host a is the active one of the pair, by takeover 1, and not b");
+            assert_eq!(is_refused, host == "a", "{said}");
+        }
+    }
+}

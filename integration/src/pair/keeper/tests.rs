@@ -148,7 +148,7 @@ fn a_host_becomes_active_by_its_lease_and_ends_when_the_other_takes_over() {
     assert!(super::super::state_lock(&site.state()).is_err(), "its parts have not ended");
     // Not before they have does it become active again, nor before the end of the other lease.
     site.take_over("a", SECOND.next());
-    assert_eq!(site.step(1), Role::Standby);
+    assert_eq!((site.step(1), site.machine.standing.values().trouble.clone()), (Role::Standby, None));
     site.machine.standing.set_idle();
     assert_eq!((site.step(60), site.condition()), (Role::Standby, NOBODY));
     assert_eq!((site.step(5), site.may_publish()), (Role::Active(SECOND.next()), true));
@@ -384,4 +384,23 @@ fn a_secondary_that_was_silent_at_the_start_is_asked_until_it_answers() {
     }
     // A zone of which no serial is known here says nothing.
     assert!(Site::active().may_publish());
+}
+
+#[test]
+fn a_host_that_ends_in_order_publishes_nothing_more_and_gives_back_its_lease() {
+    let site = Site::new();
+    *site.now.lock().expect("held by nobody") = moment();
+    origin::write_own(&site.state(), Generation::FIRST, "a").expect("written");
+    let lease = Lease { node: node(), ..site.lease("a", Generation::FIRST) };
+    site.machine.folder.claim(&lease).expect("claimed");
+    // Nobody is asked for serials.
+    let mut config = (*site.machine.standing.values().config).clone();
+    config.zones.clear();
+    let keeper = Keeper::start(Path::new("c.toml"), &site.machine.pair, &config).expect("a thread");
+    let standing = keeper.standing();
+    assert_eq!((standing.role(), standing.fence().permits()), (FIRST, true));
+    keeper.stop();
+    assert!(!standing.fence().permits());
+    let found = site.machine.folder.read().expect("it reads").expect("a lease");
+    assert!(found.is_released() && found.renewed > lease.renewed, "{found:?}");
 }

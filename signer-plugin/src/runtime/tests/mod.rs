@@ -5,6 +5,7 @@ mod day;
 mod denial;
 mod embedding;
 mod faults;
+mod fence;
 mod kinds;
 mod many;
 mod presigned;

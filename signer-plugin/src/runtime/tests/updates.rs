@@ -3,16 +3,12 @@
 use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
 
-use std::time::Duration;
-
-use keystore::pair::{Fence, Moment};
-
 use super::*;
 use crate::content::{Change, ChangeOutcome, ChangeRequest};
 use crate::update::UpdateRequest;
 use crate::update::tests::{everything, message};
 
-fn setup(site: &Site) -> ZoneSetup {
+pub(super) fn setup(site: &Site) -> ZoneSetup {
     ZoneSetup { source: ContentSource::FileWithUpdates(site.path("zone")), ..site.setup() }
 }
 
@@ -21,14 +17,14 @@ fn zone_of(site: &Site, content: ContentRules) -> ZoneRuntime {
     ZoneRuntime::new(ZoneSetup { content, ..setup(site) }, site.metrics.clone(), Arc::new(served))
 }
 
-fn started(site: &Site, now: Timestamp) -> ZoneRuntime {
+pub(super) fn started(site: &Site, now: Timestamp) -> ZoneRuntime {
     let mut zone = zone_of(site, ContentRules::default());
     site.step(&mut zone, now);
     zone
 }
 
 /// Has an update wait for the zone.
-fn send(zone: &ZoneRuntime, text: &str) -> Receiver<ChangeOutcome> {
+pub(super) fn send(zone: &ZoneRuntime, text: &str) -> Receiver<ChangeOutcome> {
     let (told, outcome) = channel();
     let key = Name::parse("key").unwrap();
     zone.served().changes().submit(ChangeRequest {
@@ -50,7 +46,7 @@ pub(super) fn update(site: &Site, zone: &mut ZoneRuntime, text: &str, now: Times
     outcome.try_recv().expect("it is answered at once")
 }
 
-fn address_of(zone: &ZoneRuntime, name: &str) -> Option<u8> {
+pub(super) fn address_of(zone: &ZoneRuntime, name: &str) -> Option<u8> {
     ask(zone, name, Rtype::A).answers.first().map(|rr| rr.rdata[3])
 }
 
@@ -412,179 +408,4 @@ fn what_updates_made_does_not_come_back_when_they_were_switched_off_meanwhile() 
     site.step(&mut zone, start().plus(11));
     assert_eq!(address_of(&zone, "n.example."), None);
     assert_eq!(update(&site, &mut zone, "add m 300 A 192.0.2.9", start().plus(12)), served(&zone));
-}
-
-const MINUTE: Duration = Duration::from_secs(60);
-
-/// A moment by the clock of the test, which stands for both.
-fn moment(now: Timestamp) -> Moment {
-    Moment { wall: now, boot: Duration::from_secs(now.secs()) }
-}
-
-fn fence(site: &Site) -> Fence {
-    let clock = site.clock();
-    Fence::closed(move || moment(clock()))
-}
-
-#[test]
-fn a_host_that_has_lost_its_lease_publishes_nothing_and_goes_on_when_it_has_one_again() {
-    let site = Site::with_skr(3);
-    let fence = fence(&site);
-    let served = SignerZone::new(Name::parse(ZONE).unwrap(), &site.metrics, site.clock());
-    let served = Arc::new(served.with_fence(fence.clone()));
-    let mut zone = ZoneRuntime::new(setup(&site), site.metrics.clone(), Arc::clone(&served));
-    site.step(&mut zone, start());
-    assert!(served.signed().is_none(), "no lease yet");
-    fence.open(moment(start().plus(1)), MINUTE);
-    site.step(&mut zone, start().plus(1));
-    assert_eq!(
-        update(&site, &mut zone, "add n 300 A 192.0.2.9", start().plus(60)),
-        ChangeOutcome::Served { serial: serial(&zone) }
-    );
-    let before = serial(&zone);
-    // It ends by itself; also for a step that began before its end, in a process that was suspended meanwhile.
-    for (now, step) in [(61, 61), (70, 5), (3 * 86_400, 3 * 86_400)] {
-        let outcome = send(&zone, "add m 300 A 192.0.2.9");
-        site.time.store(start().plus(now).secs(), Ordering::SeqCst);
-        zone.step(start().plus(step));
-        assert!(matches!(outcome.try_recv(), Ok(ChangeOutcome::Failed(_))), "{now}");
-        assert_eq!((serial(&zone), address_of(&zone, "m.example.")), (before, None), "{now}");
-        assert_eq!(address_of(&zone, "n.example."), Some(9), "what is served stays");
-    }
-    // What was due meanwhile is made as soon as there is a lease.
-    let now = start().plus(3 * 86_400 + 1);
-    site.write("zone", &fs::read_to_string(site.path("zone")).unwrap().replace("192.0.2.1", "192.0.2.77"));
-    for second in [0, 2, 4] {
-        site.step(&mut zone, now.plus(second));
-    }
-    assert_eq!(serial(&zone), before);
-    fence.open(moment(now.plus(5)), MINUTE);
-    site.step(&mut zone, now.plus(5));
-    assert!(serial(&zone) > before);
-    assert_eq!(
-        update(&site, &mut zone, "add m 300 A 192.0.2.9", now.plus(6)),
-        ChangeOutcome::Served { serial: serial(&zone) }
-    );
-    drop(zone);
-    let zone = started(&site, now.plus(10));
-    assert_eq!((address_of(&zone, "m.example."), address_of(&zone, "n.example.")), (Some(9), Some(9)));
-}
-
-/// The lease ends at each look at the fence, one after the other: that right before a version is served, after all was written, is among them.
-#[test]
-fn a_lease_that_ends_at_any_look_has_the_version_served_whole_or_not_at_all() {
-    let (mut served_at, mut refused_at) = (None, None);
-    for last in 0..20 {
-        let site = Site::with_skr(3);
-        let looks = Arc::new(AtomicU64::new(0));
-        let most = Arc::new(AtomicU64::new(u64::MAX));
-        let (counted, limit, clock) = (Arc::clone(&looks), Arc::clone(&most), site.clock());
-        let fence = Fence::closed(move || {
-            let is_over = counted.fetch_add(1, Ordering::SeqCst) >= limit.load(Ordering::SeqCst);
-            let now = clock();
-            moment(if is_over { now.plus(1_000_000) } else { now })
-        });
-        let open = |now: Timestamp| fence.open(moment(now), MINUTE);
-        let served = SignerZone::new(Name::parse(ZONE).unwrap(), &site.metrics, site.clock());
-        let served = Arc::new(served.with_fence(fence.clone()));
-        let mut zone = ZoneRuntime::new(setup(&site), site.metrics.clone(), served);
-        site.time.store(start().secs(), Ordering::SeqCst);
-        open(start());
-        site.step(&mut zone, start());
-        update(&site, &mut zone, "add first 300 A 192.0.2.9", start().plus(1));
-        let before = serial(&zone);
-        looks.store(0, Ordering::SeqCst);
-        most.store(last, Ordering::SeqCst);
-        let outcome = update(&site, &mut zone, "add n 300 A 192.0.2.9", start().plus(2));
-        let is_new = serial(&zone) != before;
-        assert_eq!(address_of(&zone, "n.example.").is_some(), is_new, "{last}");
-        match outcome {
-            ChangeOutcome::Served { serial } => {
-                assert!(is_new && serial == before + 1, "{last}");
-                served_at = served_at.or(Some(last));
-            }
-            // It may be served when the lease ends right behind that: nobody is told that it was.
-            ChangeOutcome::Failed(_) => refused_at = Some(last).filter(|_| !is_new).or(refused_at),
-            other => panic!("{last}: {other:?}"),
-        }
-        // With a lease again the next version is beyond all, and a restart has what is served.
-        most.store(u64::MAX, Ordering::SeqCst);
-        site.time.store(start().plus(100).secs(), Ordering::SeqCst);
-        open(start().plus(100));
-        for second in [100, 101, 112] {
-            site.step(&mut zone, start().plus(second));
-        }
-        let outcome = update(&site, &mut zone, "add m 300 A 192.0.2.9", start().plus(113));
-        assert_eq!(outcome, ChangeOutcome::Served { serial: serial(&zone) }, "{last}");
-        assert!(serial(&zone) > before + u32::from(is_new), "{last}");
-        let names = ["first.example.", "n.example.", "m.example."];
-        let here = names.map(|name| address_of(&zone, name));
-        assert_eq!((here[0], here[2]), (Some(9), Some(9)), "{last}");
-        let last_serial = serial(&zone);
-        drop(zone);
-        let zone = started(&site, start().plus(120));
-        assert_eq!(
-            (names.map(|name| address_of(&zone, name)), serial(&zone) >= last_serial),
-            (here, true),
-            "{last}"
-        );
-        validate(&zone, "m.example.", Rtype::A, start().plus(120));
-    }
-    // Nothing but the look that is the last one before a version is served tells these two apart.
-    let (served_at, refused_at) = (served_at.expect("with all looks"), refused_at.expect("with fewer"));
-    assert!(
-        refused_at >= 3 && refused_at < served_at,
-        "refused up to look {refused_at}, served from {served_at} on"
-    );
-}
-
-/// After signing and all writing, the look right before the version is served counts.
-#[test]
-fn a_version_that_was_written_down_is_not_served_by_a_host_whose_lease_ended_meanwhile() {
-    let site = Site::with_skr(3);
-    let written = site.path("zones/example.").join(crate::state::VERSION);
-    let (seen, clock) = (written.clone(), site.clock());
-    // The lease ends in the moment in which the first version is on disk.
-    let fence = Fence::closed(move || {
-        let now = clock();
-        moment(if seen.exists() { now.plus(1_000_000) } else { now })
-    });
-    fence.open(moment(start()), MINUTE);
-    let served = SignerZone::new(Name::parse(ZONE).unwrap(), &site.metrics, site.clock());
-    let served = Arc::new(served.with_fence(fence));
-    let mut zone = ZoneRuntime::new(setup(&site), site.metrics.clone(), Arc::clone(&served));
-    site.step(&mut zone, start());
-    assert!(written.exists() && served.signed().is_none(), "it is on disk and not served");
-}
-
-#[test]
-fn a_version_that_waited_for_the_disk_is_not_published_by_a_host_that_has_lost_its_lease() {
-    let site = Site::with_skr(3);
-    let fence = fence(&site);
-    fence.open(moment(start()), 10 * MINUTE);
-    let served = SignerZone::new(Name::parse(ZONE).unwrap(), &site.metrics, site.clock());
-    let mut zone =
-        ZoneRuntime::new(site.setup(), site.metrics.clone(), Arc::new(served.with_fence(fence.clone())));
-    site.step(&mut zone, start());
-    let before = serial(&zone);
-    let (folder, aside) = (site.path("zones/example."), site.path("aside"));
-    fs::rename(&folder, &aside).unwrap();
-    fs::write(&folder, "").unwrap();
-    site.write("zone", &FILE.replace("192.0.2.2", "192.0.2.77"));
-    for second in [1, 3, 5] {
-        site.step(&mut zone, start().plus(second));
-    }
-    assert!(zone.conditions().any(|id| id == ConditionId::SignerStateNotWritten), "it waits");
-    fs::remove_file(&folder).unwrap();
-    fs::rename(&aside, &folder).unwrap();
-    for second in [600, 700, 900] {
-        site.step(&mut zone, start().plus(second));
-        assert_eq!((serial(&zone), address_of(&zone, "www.example.")), (before, Some(2)), "{second}");
-    }
-    fence.open(moment(start().plus(1000)), MINUTE);
-    for second in [1000, 1001, 1030] {
-        site.step(&mut zone, start().plus(second));
-    }
-    assert_eq!(address_of(&zone, "www.example."), Some(77));
-    assert!(serial(&zone) > before);
 }
