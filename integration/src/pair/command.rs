@@ -1,6 +1,6 @@
 //! `offline-ksk takeover` and `offline-ksk pair`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -21,6 +21,7 @@ use keystore::pair::{
 };
 use serde_json::json;
 use signer_plugin::runtime::SignerLock;
+use skr_loader::ask::each;
 use skr_loader::cli::confirm;
 
 use super::{copy, node, serials, state_lock};
@@ -29,6 +30,8 @@ use super::{copy, node, serials, state_lock};
 const LOOK: Duration = Duration::from_secs(8);
 /// Zones for each second more.
 const ZONES_A_SECOND: usize = 500;
+/// Zones whose serials are raised side by side: a file system makes the files of many durable at once.
+const RAISED_AT_ONCE: usize = 32;
 
 /// Make this host the active one of its pair
 ///
@@ -157,7 +160,7 @@ pub fn takeover(options: &TakeoverOptions) -> Result<ExitCode> {
         look.lease.as_ref().filter(|lease| lease.host != look.pair.host && !lease.is_released())
     {
         outln!(
-            "host {} did not end in order: updates that it answered after the last copy of its state was begun are lost",
+            "host {} did not end in order: updates that it answered after the last copy of its state was begun may be lost",
             lease.host
         );
     }
@@ -209,11 +212,18 @@ fn watch(folder: &LeaseFolder, pair: &PairConfig, lease: Option<&Lease>) -> Resu
 /// of no host of the pair, unless a person overrules that. Nothing of them may be published: another host may have used the next serial.
 fn raise_serials(look: &Look, force: bool) -> BTreeSet<Name> {
     let mut held = if force { BTreeSet::new() } else { rules::held(&look.sightings) };
-    for (zone, _) in serials::served(&look.config) {
-        if held.contains(zone) {
-            continue;
-        }
-        if let Err(error) = raise_serial(look, zone, force) {
+    let mut seen: BTreeMap<&Name, Vec<u32>> = BTreeMap::new();
+    for Sighting { zone, seen: said, .. } in &look.sightings {
+        seen.entry(zone).or_default().extend(said.as_ref().ok().copied().flatten());
+    }
+    let zones = serials::served(&look.config).map(|(zone, _)| zone);
+    let zones: Vec<&Name> = zones.filter(|zone| !held.contains(*zone)).collect();
+    let none = Vec::new();
+    let raised = each(&zones, RAISED_AT_ONCE, |zone| {
+        raise_serial(&look.config, zone, seen.get(zone).unwrap_or(&none), force)
+    });
+    for (zone, result) in zones.into_iter().zip(raised) {
+        if let Err(error) = result {
             outln!("{zone}: {error:#}");
             held.insert(zone.clone());
         }
@@ -224,11 +234,9 @@ fn raise_serials(look: &Look, force: bool) -> BTreeSet<Name> {
     held
 }
 
-fn raise_serial(look: &Look, zone: &Name, force: bool) -> Result<()> {
-    let own = serials::own_serial(&look.config, zone).context("its last serial cannot be read")?;
-    let seen = look.sightings.iter().filter(|sighting| sighting.zone == *zone);
-    let seen: Vec<u32> = seen.filter_map(|s| s.seen.as_ref().ok().copied().flatten()).collect();
-    let floor = match rules::floor(own, &seen) {
+fn raise_serial(config: &Config, zone: &Name, seen: &[u32], force: bool) -> Result<()> {
+    let own = serials::own_serial(config, zone).context("its last serial cannot be read")?;
+    let floor = match rules::floor(own, seen) {
         Err(apart) if force => {
             outln!("overruled: {zone}: {apart}");
             rules::floor(own, &[])?
@@ -236,7 +244,7 @@ fn raise_serial(look: &Look, zone: &Name, force: bool) -> Result<()> {
         floor => floor?,
     };
     let Some(floor) = floor else { return Ok(()) };
-    serials::raise(&look.config, zone, floor).context("its serials could not be raised")
+    serials::raise(config, zone, floor).context("its serials could not be raised")
 }
 
 /// Writes the lease of this host, if the last one still is what was looked at.

@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result};
 use keystore::clock;
 use keystore::config::Config;
 use keystore::config::pair::PairConfig;
+use keystore::config::transfer::NotifyTarget;
 use keystore::dns::Name;
 use keystore::lock::LockFile;
 use keystore::pair::{
@@ -260,15 +261,14 @@ impl PairStanding {
                 unheard.remove(&sighting.zone);
             }
         }
+        let served: BTreeMap<&Name, &[NotifyTarget]> = serials::served(&values.config).collect();
         let is_told = |zone: &Name, address: SocketAddr| {
-            let mut zones = serials::served(&values.config).filter(|(served, _)| *served == zone);
-            zones.any(|(_, notify)| notify.iter().any(|target| target.address == address))
+            served.get(zone).is_some_and(|notify| notify.iter().any(|target| target.address == address))
         };
         conflicts.retain(|(zone, address), _| is_told(zone, *address));
-        unheard.extend(
-            values.unheard.iter().filter(|zone| !sightings.iter().any(|s| s.zone == **zone)).cloned(),
-        );
-        unheard.retain(|zone| serials::served(&values.config).any(|(served, _)| served == zone));
+        let asked: BTreeSet<&Name> = sightings.iter().map(|sighting| &sighting.zone).collect();
+        unheard.extend(values.unheard.iter().filter(|zone| !asked.contains(zone)).cloned());
+        unheard.retain(|zone| served.contains_key(zone));
         let zones = conflicts.keys().map(|(zone, _)| zone).chain(&values.held);
         self.0.fence.hold(zones.cloned().collect());
         if values.conflicts != conflicts {
