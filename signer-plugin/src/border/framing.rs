@@ -135,6 +135,27 @@ impl Batch for StreamQueries<'_> {
     }
 }
 
+/// Appends a message that `write` appends behind its length; nothing where that gives false or an error, and `too_long` where the message has
+/// more than 65535 octets.
+pub(super) fn put_written<E>(
+    output: &mut Vec<u8>,
+    too_long: E,
+    write: impl FnOnce(&mut Vec<u8>) -> Result<bool, E>,
+) -> Result<bool, E> {
+    let start = output.len();
+    output.extend_from_slice(&[0; PREFIX]);
+    let written = match (write(output), u16::try_from(output.len() - start - PREFIX)) {
+        (Ok(true), Ok(len)) => {
+            output[start..start + PREFIX].copy_from_slice(&len.to_be_bytes());
+            return Ok(true);
+        }
+        (Ok(true), Err(_)) => Err(too_long),
+        (others, _) => others,
+    };
+    output.truncate(start);
+    written
+}
+
 /// Appends a message, which has at most 65535 octets, behind its length.
 pub(super) fn put_message(output: &mut Vec<u8>, message: &[u8]) {
     let Ok(len) = u16::try_from(message.len()) else { return };
@@ -215,6 +236,29 @@ mod tests {
             let mut output = Vec::new();
             assert_eq!(answer(&octets, &mut output), (read, end.to_owned()), "{end}");
             assert_eq!(output, b"\0\x01a");
+        }
+    }
+
+    #[test]
+    fn a_message_that_is_written_behind_others_stands_behind_its_length_or_is_not_there() {
+        for (len, said, expected) in [
+            (3, Ok(true), Ok(true)),
+            (65_535, Ok(true), Ok(true)),
+            (65_536, Ok(true), Err("too long")),
+            (3, Ok(false), Ok(false)),
+            (3, Err("failed"), Err("failed")),
+        ] {
+            let mut output = b"before".to_vec();
+            let written = put_written(&mut output, "too long", |output| {
+                output.resize(output.len() + len, b'x');
+                said
+            });
+            assert_eq!(written, expected, "{len}");
+            let mut whole = b"before".to_vec();
+            if expected == Ok(true) {
+                put_message(&mut whole, &vec![b'x'; len]);
+            }
+            assert!(output == whole, "{len} {said:?}");
         }
     }
 

@@ -71,8 +71,8 @@ impl TcpLimits {
         Self { idle_timeout: self.idle_timeout, ..Self::new((self.connections / 2).max(1)) }
     }
 
-    /// The limits of transfers under way, which are connections at work: what each takes of memory is some tens of kilobytes, and of the
-    /// line as much as there is.
+    /// The limits of transfers under way, which are connections at work: what each takes of memory is some tens of kilobytes, besides the
+    /// messages that they share, which all together take eight megabytes at most, and of the line as much as there is.
     pub(super) fn of_transfers(self) -> Self {
         const TRANSFERS: usize = 64;
         const OF_NETWORK: usize = 16;

@@ -24,14 +24,14 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use super::certificate::Certificate;
-use super::framing::{BatchEnd, PREFIX, StreamQueries, put_message};
+use super::framing::{BatchEnd, PREFIX, StreamQueries, put_message, put_written};
 use super::front::{FrontEnd, Via};
 use super::inner::{Deliver, InnerAnswer, MessageLimit};
 use super::limits::{CLOSING, ConnectionLimiter, ConnectionPermit, HANDSHAKE, MAX_QUERY, QUERY_TIME};
 use crate::answer::StreamFacts;
 use crate::seldom::Seldom;
-use crate::transfer::TlsPeer;
 use crate::transfer::request::{Outgoing, TransferEnd};
+use crate::transfer::{RecordTooLong, TlsPeer};
 
 /// Pause after a connection could not be accepted, so that an error that persists (no descriptor is left) does not take a core.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -391,12 +391,13 @@ impl Connection {
             outgoing.turn_away(message);
             return Err(TransferEnd::TooMany);
         };
+        outgoing.share();
         let (begun, mut sent, mut octets) = (Instant::now(), 0, Vec::new());
         loop {
             octets.clear();
-            while octets.len() < AT_ONCE && outgoing.next(message)? {
-                put_message(&mut octets, message);
-            }
+            while octets.len() < AT_ONCE
+                && put_written(&mut octets, RecordTooLong, |octets| outgoing.next(octets))?
+            {}
             if octets.is_empty() {
                 return Ok(());
             }
@@ -414,6 +415,8 @@ impl Connection {
                 // A client that takes nothing must not keep the server from its end.
                 _ = shutdown.wait_for(|stop| *stop) => return Err(TransferEnd::Stop),
             }
+            // Others have their turn: transfers that go on side by side share what was composed.
+            tokio::task::yield_now().await;
         }
     }
 

@@ -71,8 +71,9 @@ impl TransferSite {
             Reaction::Answered(_) => Some(vec![out]),
             Reaction::Stream(mut outgoing) => {
                 let mut messages = Vec::new();
+                out.clear();
                 while matches!(outgoing.next(&mut out), Ok(true)) {
-                    messages.push(out.clone());
+                    messages.push(std::mem::take(&mut out));
                 }
                 Some(messages)
             }

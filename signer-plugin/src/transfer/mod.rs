@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A transfer is made from the version that is served when the query comes; what is published later does not disturb it. Only the message
-//! under way is in memory.
+//! under way is in memory, and the last ones of transfers of the same version that run at the same time, which share them.
 
 mod access;
 mod channel;
@@ -22,6 +22,7 @@ mod replay;
 pub(crate) mod request;
 mod secondary;
 pub mod serials;
+mod shared;
 #[cfg(test)]
 mod tests;
 mod tsig;
@@ -54,9 +55,11 @@ use crate::seldom::Seldom;
 use crate::signing::SignedZone;
 use history::{History, Step};
 use inbound::Inbound;
-use outgoing::Content;
+pub(crate) use outgoing::RecordTooLong;
+use outgoing::{Content, Place};
 use replay::Replays;
 use secondary::Secondaries;
+use shared::SharedMessages;
 use version::{PlainVersion, TransferVersion};
 
 /// What transfers need of a zone, for one query.
@@ -93,6 +96,8 @@ pub struct ZoneTransfers {
     failures: Seldom,
     /// Updates that were accepted, so that none is done twice.
     replays: Replays,
+    /// Messages of transfers that run at the same time.
+    shared: SharedMessages<Place>,
 }
 
 /// What NOTIFY says of a version.
@@ -122,6 +127,7 @@ impl ZoneTransfers {
             bad_signatures: Seldom::new(),
             failures: Seldom::new(),
             replays: Replays::default(),
+            shared: SharedMessages::default(),
         }
     }
 

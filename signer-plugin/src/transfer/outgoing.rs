@@ -6,6 +6,7 @@ use std::sync::Arc;
 use keystore::time::Timestamp;
 
 use super::message::{MAX_MESSAGE, MessageWriter};
+use super::shared::{ComposedMessage, SharedMessages, TransferSeries};
 use super::tsig::Signer;
 use super::version::TransferVersion;
 use crate::answer::edns::{BLOCK, EXTENDED_ERROR, OPT, OPTION, put_option};
@@ -18,6 +19,9 @@ const OUR_UDP_SIZE: u16 = 1232;
 
 /// INFO-CODE "Prohibited" (RFC 8914 section 4.19).
 const PROHIBITED: u16 = 18;
+
+/// OPT and TSIG of a message over TCP have room for a multiple of so many octets.
+const BEHIND: usize = 256;
 
 /// What is sent.
 #[derive(Debug, Clone)]
@@ -78,16 +82,18 @@ impl Heading {
         out.clear();
         out.resize(HEADER, 0);
         out.extend_from_slice(&self.question);
-        self.finish(0, behind, out);
+        self.finish(0, 0, behind, out);
     }
 
-    /// Appends OPT, and writes the header; `behind` are the octets of the signature that follows.
-    fn finish(&self, count: u16, behind: usize, out: &mut Vec<u8>) {
+    /// Appends OPT to the message that begins at octet `start` and has so many records, and writes its header; `behind` are the octets of the
+    /// signature that follows.
+    fn finish(&self, start: usize, count: u16, behind: usize, out: &mut Vec<u8>) {
         if let Some(opt) = &self.opt {
-            opt.put(behind, out);
+            opt.put(start, behind, out);
         }
         let additional = u16::from(self.opt.is_some());
-        for (room, word) in out.chunks_exact_mut(2).zip([self.id, self.flags, 1, count, 0, additional]) {
+        let words = [self.id, self.flags, 1, count, 0, additional];
+        for (room, word) in out[start..].chunks_exact_mut(2).zip(words) {
             room.copy_from_slice(&word.to_be_bytes());
         }
     }
@@ -101,11 +107,17 @@ pub(crate) struct Messages {
     place: Place,
     signer: Option<Signer>,
     packer: MessageWriter,
+    /// Header, question and records of a message, before they are copied.
+    body: Vec<u8>,
+    /// Number of messages so far.
+    count: usize,
+    /// The transfers with the same content that run beside this one.
+    series: Option<Arc<TransferSeries<Place>>>,
 }
 
 /// The next record of the content.
 #[derive(Debug, Clone, Copy)]
-enum Place {
+pub(super) enum Place {
     /// In the zone.
     Zone(VisitPosition),
     /// In one of the lists of the content.
@@ -124,7 +136,16 @@ impl Messages {
                 Place::List(0, ListPlace::default())
             }
         };
-        Self { heading, content, place, signer, packer: MessageWriter::new() }
+        let packer = MessageWriter::new();
+        Self { heading, content, place, signer, packer, body: Vec::new(), count: 0, series: None }
+    }
+
+    /// Takes messages from transfers of the same version that run at the same time, and gives them those that are composed here. Called before
+    /// the first message.
+    pub fn share(&mut self, shared: &SharedMessages<Place>) {
+        if let Content::Zone(version) = &self.content {
+            self.series = Some(shared.join(version, &self.heading.question, self.room(MAX_MESSAGE)));
+        }
     }
 
     /// The form of the answer, for people: an IXFR may have that of an AXFR.
@@ -136,13 +157,14 @@ impl Messages {
         }
     }
 
-    /// Writes the next message into `out`, without the length that TCP has in front; false when there is none.
+    /// Appends the next message to `out`, without the length that TCP has in front; false when there is none.
     pub fn next(&mut self, now: Timestamp, out: &mut Vec<u8>) -> Result<bool, RecordTooLong> {
         self.next_within(MAX_MESSAGE, now, out)
     }
 
-    /// The only message of an answer over UDP of at most `limit` octets; false when the content needs more.
+    /// Writes the only message of an answer over UDP of at most `limit` octets into `out`; false when the content needs more.
     pub fn single(&mut self, limit: usize, now: Timestamp, out: &mut Vec<u8>) -> Result<bool, RecordTooLong> {
+        out.clear();
         self.next_within(limit, now, out)?;
         Ok(matches!(self.place, Place::End))
     }
@@ -156,22 +178,62 @@ impl Messages {
         if matches!(self.place, Place::End) {
             return Ok(false);
         }
-        let signature = self.signer.as_ref().map_or(0, Signer::record_len);
-        let behind = self.heading.opt.as_ref().map_or(0, OptReply::len) + signature;
-        let is_stream = limit == MAX_MESSAGE;
-        let is_padded = self.heading.opt.as_ref().is_some_and(|opt| opt.is_padded);
-        let limit = if is_padded { limit / BLOCK * BLOCK } else { limit };
-        self.packer.begin(&self.heading.question, limit.saturating_sub(behind), is_stream, out);
-        self.place = fill(&self.content, self.place, &mut |record| self.packer.put(&record, out));
-        let count = self.packer.count();
-        if count == 0 && is_stream || out.len() + behind > usize::from(u16::MAX) {
+        let (start, is_stream) = (out.len(), limit == MAX_MESSAGE);
+        let is_alone = self.series.as_ref().is_none_or(|series| Arc::strong_count(series) == 1);
+        let composed = self.series.as_ref().and_then(|series| series.get(self.count, is_alone));
+        let count = match composed {
+            Some(composed) => {
+                out.extend_from_slice(&composed.octets);
+                self.place = composed.next;
+                composed.records
+            }
+            None => {
+                let records = self.compose(limit, is_stream);
+                out.extend_from_slice(&self.body);
+                if let Some(series) = self.series.as_ref().filter(|_| !is_alone) {
+                    let octets = std::mem::take(&mut self.body);
+                    self.body = series.put(self.count, ComposedMessage { octets, records, next: self.place });
+                }
+                records
+            }
+        };
+        self.count += 1;
+        if count == 0 && is_stream || out.len() - start + self.behind() > usize::from(u16::MAX) {
             return Err(RecordTooLong);
         }
-        self.heading.finish(count, signature, out);
+        self.heading.finish(start, count, self.signature(), out);
         if let Some(signer) = &mut self.signer {
-            signer.sign(out, now);
+            signer.sign(start, out, now);
         }
         Ok(true)
+    }
+
+    /// Writes room for the header, the question and the records from the place on into the body; gives the number of records.
+    fn compose(&mut self, limit: usize, is_stream: bool) -> u16 {
+        let room = self.room(limit);
+        let Self { content, heading, packer, body, .. } = self;
+        packer.begin(&heading.question, room, is_stream, body);
+        self.place = fill(content, self.place, &mut |record| packer.put(&record, body));
+        packer.count()
+    }
+
+    /// Octets for header, question and records in a message of at most `limit`. Over TCP they are the same whatever key of usual length signs
+    /// it, and where none does, so that transfers share messages.
+    fn room(&self, limit: usize) -> usize {
+        let is_padded = self.heading.opt.as_ref().is_some_and(|opt| opt.is_padded);
+        let whole = if is_padded { limit / BLOCK * BLOCK } else { limit };
+        let behind = self.behind();
+        whole.saturating_sub(if limit == MAX_MESSAGE { (behind / BEHIND + 1) * BEHIND } else { behind })
+    }
+
+    /// Octets of OPT and signature.
+    fn behind(&self) -> usize {
+        self.heading.opt.as_ref().map_or(0, OptReply::len) + self.signature()
+    }
+
+    /// Octets of the signature.
+    fn signature(&self) -> usize {
+        self.signer.as_ref().map_or(0, Signer::record_len)
     }
 }
 
@@ -209,11 +271,11 @@ impl OptReply {
         OPT + expire + error + if self.is_padded { OPTION } else { 0 }
     }
 
-    /// Appends the record; so many octets follow it in the message.
-    fn put(&self, behind: usize, out: &mut Vec<u8>) {
+    /// Appends the record to the message that begins at octet `start`; `behind` octets follow it in the message.
+    fn put(&self, start: usize, behind: usize, out: &mut Vec<u8>) {
         let [size_high, size_low] = OUR_UDP_SIZE.to_be_bytes();
         let flags = u8::from(self.dnssec_ok) << 7;
-        let padding = self.padding(out.len() + behind);
+        let padding = self.padding(out.len() - start + behind);
         let options = ((self.len() + padding.unwrap_or(0) - OPT) as u16).to_be_bytes();
         out.extend_from_slice(&[0, 0, 41, size_high, size_low, 0, 0, flags, 0, options[0], options[1]]);
         if let Some(seconds) = self.expire {
@@ -237,3 +299,6 @@ impl OptReply {
         self.is_padded.then_some(whole - unpadded)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -142,7 +142,7 @@ pub(crate) fn react(
             request.refuse(SERVFAIL, Some(signer), out)
         }
         AnswerOutcome::Reply(_) => {
-            signer.sign(out, now);
+            signer.sign(0, out, now);
             Reaction::Answered(Sender::Verified)
         }
         AnswerOutcome::NotOurs => Reaction::Plain,
@@ -351,7 +351,7 @@ impl<'a> Request<'a> {
         heading.put_alone(signer.as_ref().map_or(0, Signer::record_len), out);
         let sender = Sender::of(signer.as_ref());
         if let Some(mut signer) = signer {
-            signer.sign(out, (self.zone.clock)());
+            signer.sign(0, out, (self.zone.clock)());
         }
         Reaction::Answered(sender)
     }
@@ -416,11 +416,17 @@ struct About {
 }
 
 impl Outgoing {
-    /// Writes the next message into `out`; false when there is none.
+    /// Shares messages with the transfers of the same version that are under way. Called when this one has the right to begin.
+    pub fn share(&mut self) {
+        self.messages.share(&self.about.transfers.shared);
+    }
+
+    /// Appends the next message to `out`; false when there is none.
     pub fn next(&mut self, out: &mut Vec<u8>) -> Result<bool, RecordTooLong> {
+        let start = out.len();
         let more = self.messages.next((self.clock)(), out)?;
         if more {
-            self.octets += out.len() as u64;
+            self.octets += (out.len() - start) as u64;
             self.count += 1;
         }
         Ok(more)
@@ -430,7 +436,7 @@ impl Outgoing {
     pub fn turn_away(&mut self, out: &mut Vec<u8>) {
         self.refusal.0.put_alone(self.refusal.1.as_ref().map_or(0, Signer::record_len), out);
         if let Some(signer) = &mut self.refusal.1 {
-            signer.sign(out, (self.clock)());
+            signer.sign(0, out, (self.clock)());
         }
         let About { zone, client, transfers, .. } = &self.about;
         transfers.count_refused("limit");

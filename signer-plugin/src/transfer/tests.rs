@@ -2,6 +2,7 @@
 
 mod channel;
 mod inbound;
+mod sharing;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
@@ -131,7 +132,7 @@ fn messages(mut outgoing: Outgoing) -> Vec<Vec<u8>> {
     let mut messages = Vec::new();
     let mut out = Vec::new();
     while outgoing.next(&mut out).expect("no record is too long") {
-        messages.push(out.clone());
+        messages.push(std::mem::take(&mut out));
     }
     messages
 }

@@ -167,13 +167,13 @@ impl Signer {
         self.key.name.as_wire().len() + 10 + self.key.algorithm.len() + 8 + 8 + mac
     }
 
-    /// Appends the TSIG record of the next message that is sent. The first one is signed with all variables, later ones with the times
-    /// alone (RFC 8945 section 5.3.1).
-    pub fn sign(&mut self, message: &mut Vec<u8>, now: Timestamp) {
+    /// Appends the TSIG record of the next message that is sent, which begins at octet `start`. The first one is signed with all variables,
+    /// later ones with the times alone (RFC 8945 section 5.3.1).
+    pub fn sign(&mut self, start: usize, message: &mut Vec<u8>, now: Timestamp) {
         let mut times = [0; 8];
         times[..6].copy_from_slice(&now.secs().to_be_bytes()[2..]);
         times[6..].copy_from_slice(&FUDGE.to_be_bytes());
-        self.sign_with(message, &times, [0, 0], &[]);
+        self.sign_with((start, message), &times, [0, 0], &[]);
     }
 
     /// The same for an answer that says what is wrong with the request; it repeats the times of the request, and for BADTIME it has ours
@@ -182,14 +182,20 @@ impl Signer {
         let ours = now.secs().to_be_bytes();
         let other = if error == TsigError::Time { &ours[2..] } else { &[] };
         let times = self.request_times;
-        self.sign_with(message, &times, (error as u16).to_be_bytes(), other);
+        self.sign_with((0, message), &times, (error as u16).to_be_bytes(), other);
     }
 
-    fn sign_with(&mut self, message: &mut Vec<u8>, times: &[u8; 8], error: [u8; 2], other: &[u8]) {
+    fn sign_with(
+        &mut self,
+        (start, message): (usize, &mut Vec<u8>),
+        times: &[u8; 8],
+        error: [u8; 2],
+        other: &[u8],
+    ) {
         let mut digest = hmac::Context::with_key(&self.key.hmac);
         digest.update(&(self.prior.len() as u16).to_be_bytes());
         digest.update(&self.prior);
-        digest.update(message);
+        digest.update(&message[start..]);
         if self.is_first {
             let mut variables = Vec::new();
             self.key.put_variables(&mut variables, times, error, other);
@@ -202,18 +208,25 @@ impl Signer {
         self.prior.clear();
         self.prior.extend_from_slice(tag.as_ref());
         let head = [&self.key.algorithm, &times[..]].concat();
-        put_record(message, self.key.name.as_wire(), &head, tag.as_ref(), error, other);
+        put_record((start, message), self.key.name.as_wire(), &head, tag.as_ref(), error, other);
     }
 }
 
 /// Appends a TSIG record without MAC, with the name, algorithm and times of the request.
 pub(crate) fn put_unsigned(message: &mut Vec<u8>, tsig: &Tsig<'_>, error: TsigError) {
-    put_record(message, tsig.owner, tsig.head, &[], (error as u16).to_be_bytes(), &[]);
+    put_record((0, message), tsig.owner, tsig.head, &[], (error as u16).to_be_bytes(), &[]);
 }
 
-/// Appends a TSIG record, and counts it. `head` is what stands in front of the MAC.
-fn put_record(message: &mut Vec<u8>, owner: &[u8], head: &[u8], mac: &[u8], error: [u8; 2], other: &[u8]) {
-    let id = message.first_chunk::<2>().copied().unwrap_or_default();
+/// Appends a TSIG record to the message that begins at octet `start`, and counts it. `head` is what stands in front of the MAC.
+fn put_record(
+    (start, message): (usize, &mut Vec<u8>),
+    owner: &[u8],
+    head: &[u8],
+    mac: &[u8],
+    error: [u8; 2],
+    other: &[u8],
+) {
+    let id = message[start..].first_chunk::<2>().copied().unwrap_or_default();
     let len = head.len() + 2 + mac.len() + 6 + other.len();
     message.extend_from_slice(owner);
     message.extend_from_slice(&TYPE);
@@ -226,7 +239,7 @@ fn put_record(message: &mut Vec<u8>, owner: &[u8], head: &[u8], mac: &[u8], erro
     message.extend_from_slice(&error);
     message.extend_from_slice(&(other.len() as u16).to_be_bytes());
     message.extend_from_slice(other);
-    if let Some(header) = message.first_chunk_mut::<HEADER>() {
+    if let Some(header) = message[start..].first_chunk_mut::<HEADER>() {
         let additional = u16::from_be_bytes([header[10], header[11]]);
         header[10..].copy_from_slice(&additional.wrapping_add(1).to_be_bytes());
     }

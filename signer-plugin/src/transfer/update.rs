@@ -156,7 +156,7 @@ impl WaitingUpdate {
         self.heading.flags |= rcode as u16;
         let mut out = Vec::new();
         self.heading.put_alone(self.signer.record_len(), &mut out);
-        self.signer.sign(&mut out, (self.clock)());
+        self.signer.sign(0, &mut out, (self.clock)());
         out
     }
 }

@@ -48,6 +48,15 @@ impl PlainVersion {
 }
 
 impl TransferVersion {
+    /// True for the same version, not only for one with the same content.
+    pub fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Signed(zone), Self::Signed(other)) => Arc::ptr_eq(zone, other),
+            (Self::Plain(version), Self::Plain(other)) => Arc::ptr_eq(version, other),
+            _ => false,
+        }
+    }
+
     pub fn serial(&self) -> u32 {
         match self {
             Self::Signed(zone) => zone.serial(),

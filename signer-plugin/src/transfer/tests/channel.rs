@@ -6,7 +6,7 @@ use super::*;
 use crate::transfer::TlsPeer;
 
 /// A query for `example.` with the option Padding in OPT.
-fn padded(rtype: Rtype) -> Vec<u8> {
+pub(super) fn padded(rtype: Rtype) -> Vec<u8> {
     let mut query = Query::of(rtype).unsigned();
     query.extend_from_slice(&[0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 4, 0, 12, 0, 0]);
     query[11] += 1;
