@@ -141,6 +141,7 @@ impl Signer {
             metrics: metrics.clone(),
             clock: Arc::clone(&clock),
             folders: Arc::default(),
+            found_right: Arc::default(),
             stop: Arc::default(),
             all_watched: Arc::clone(&all_watched),
             _lock: Arc::new(lock),

@@ -25,6 +25,7 @@ use super::watch::Stamp;
 use super::zone::ZoneRuntime;
 use crate::clock::Clock;
 use crate::hosted::Responder as _;
+use crate::signing::FoundRight;
 use token_threads::TokenThreads;
 
 /// How late a switch may come: the time between two looks at the clock when something is due within a second.
@@ -70,6 +71,7 @@ pub(super) struct ThreadContext {
     pub metrics: Metrics,
     pub clock: Clock,
     pub folders: Arc<KeyFolders>,
+    pub found_right: Arc<FoundRight>,
     /// Set when the threads are to end.
     pub stop: Arc<AtomicBool>,
     /// True while the kernel tells of changes in every folder.
@@ -230,8 +232,9 @@ impl ZoneSchedule {
                     self.loader.audit_log = state_dir.join("audit.jsonl");
                     self.loader.seen = Stamp::of(&self.loader.audit_log);
                 }
-                let ThreadContext { metrics, folders, .. } = &self.shared;
-                let zone = ZoneRuntime::sharing(setup, metrics.clone(), served, Arc::clone(folders));
+                let ThreadContext { metrics, folders, found_right, .. } = &self.shared;
+                let shared = (Arc::clone(folders), Arc::clone(found_right));
+                let zone = ZoneRuntime::sharing(setup, metrics.clone(), served, shared);
                 let (due, panics) = (Timestamp::EPOCH, Retry::default());
                 self.add(Box::new(Scheduled { zone, due, restored: false, look_again: false, panics }));
             }

@@ -37,7 +37,7 @@ use super::skr::{GenerationInUse, SkrWatch};
 use super::source::ZoneFileWatch;
 use crate::content::{ChangeOutcome, Reply};
 use crate::rules::DnssecRecords;
-use crate::signing::{CheckError, RetiringKey, SignedZone, SigningError, ZoneKey};
+use crate::signing::{CheckError, Checks, FoundRight, RetiringKey, SignedZone, SigningError, ZoneKey};
 use crate::state::{DifferenceStore, Publication, SigningFacts, VersionFacts, VersionStore};
 use crate::zone::Zone;
 use changes::PendingUpdates;
@@ -90,6 +90,8 @@ pub struct ZoneRuntime {
     gate: Gate,
     /// What is known of the content of a presigned zone.
     verified: VerifiedContent,
+    /// What the checks of versions that are signed here go on from.
+    checks: Checks,
     /// Earliest time of the next try after a failed signing run; `None` when nothing failed.
     retry_at: Option<Timestamp>,
     /// When the next version makes what the last one left although it was due.
@@ -159,15 +161,15 @@ impl ZoneRuntime {
     /// A zone that has not looked at anything yet; it publishes to `served`.
     #[must_use]
     pub fn new(setup: impl Into<Shared<ZoneSetup>>, metrics: Metrics, served: Arc<SignerZone>) -> Self {
-        Self::sharing(setup.into(), metrics, served, Arc::default())
+        Self::sharing(setup.into(), metrics, served, (Arc::default(), Arc::default()))
     }
 
-    /// The same, with listings of key folders that other zones use as well.
+    /// The same, with listings of key folders and a memory of signatures that other zones use as well.
     pub(super) fn sharing(
         setup: Shared<ZoneSetup>,
         metrics: Metrics,
         served: Arc<SignerZone>,
-        folders: Arc<KeyFolders>,
+        (folders, found_right): (Arc<KeyFolders>, Arc<FoundRight>),
     ) -> Self {
         let label = setup.name.zone_label();
         metrics.add_zone(&label, ReportingPart::Signer);
@@ -206,6 +208,7 @@ impl ZoneRuntime {
             published_before: None,
             gate: Gate::new(&setup.state),
             verified: VerifiedContent::default(),
+            checks: Checks::sharing(found_right),
             retry_at: None,
             slice_at: None,
             content_due: None,

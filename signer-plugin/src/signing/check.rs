@@ -72,17 +72,24 @@ impl SignedZone {
     /// key RRsets and of some `samples` RRsets spread over the zone, by another code path than the one that made them. Of a version that
     /// shares blocks with the one before, which was checked, it looks at those that were made for it, and at what they lead to.
     pub fn self_check(&self, now: Timestamp, samples: usize) -> Result<(), CheckError> {
-        self.check(now, samples, None)
+        self.check(now, samples, &Verifier::of(self), None)
     }
 
     /// The same, with all signatures verified that were made for this version at `now`, each once.
     pub fn self_check_made(&self, now: Timestamp, samples: usize) -> Result<(), CheckError> {
-        self.verify_made(now)?;
-        self.check(now, samples, Some(inception_of_made(now)))
+        let verifier = Verifier::of(self);
+        self.verify_made_by(&verifier, now)?;
+        self.check(now, samples, &verifier, Some(inception_of_made(now)))
     }
 
     /// Signatures whose inception is `verified`, as in an RRSIG, are not verified again.
-    fn check(&self, now: Timestamp, samples: usize, verified: Option<[u8; 4]>) -> Result<(), CheckError> {
+    pub(super) fn check(
+        &self,
+        now: Timestamp,
+        samples: usize,
+        verifier: &Verifier<'_>,
+        verified: Option<[u8; 4]>,
+    ) -> Result<(), CheckError> {
         match &self.renewed {
             None => {
                 self.check_chain()?;
@@ -96,10 +103,9 @@ impl SignedZone {
         }
         let nodes: Vec<NodeId> = self.renewed_nodes().collect();
         let every = (nodes.len() / samples.max(1)).max(1);
-        let verifier = Verifier::of(self);
         nodes.par_iter().with_min_len(FEW).enumerate().try_for_each(|(number, node)| {
             let is_sample = samples > 0 && number % every == 0;
-            self.check_node(*node, is_sample, now, (&verifier, verified))
+            self.check_node(*node, is_sample, now, (verifier, verified))
         })
     }
 
@@ -109,7 +115,7 @@ impl SignedZone {
         node: NodeId,
         is_sample: bool,
         now: Timestamp,
-        (verifier, verified): (&Verifier, Option<[u8; 4]>),
+        (verifier, verified): (&Verifier<'_>, Option<[u8; 4]>),
     ) -> Result<(), CheckError> {
         let cut = self.zone.is_cut(node);
         for view in self.rrsets(node) {
@@ -325,7 +331,7 @@ impl SignedZone {
         &self,
         owner: &[u8],
         view: &RrsetView<'_>,
-        verifier: &Verifier,
+        verifier: &Verifier<'_>,
         verified: Option<[u8; 4]>,
     ) -> Result<(), CheckError> {
         let mut left = Records(view.signatures).filter(|rdata| !has_inception(rdata, verified));

@@ -53,6 +53,7 @@ pub use reuse::RetiringKey;
 pub(crate) use stored::{
     RestoreError, RestoreTimes, SigningKeyInfo, StoredApexRrset, StoredChanges, StoredVersion,
 };
+pub(crate) use verifier::{Checks, FoundRight};
 
 use std::sync::{Arc, OnceLock};
 

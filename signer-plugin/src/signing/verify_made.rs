@@ -13,17 +13,21 @@ use crate::zone::{NodeId, Records};
 impl SignedZone {
     /// Verifies all signatures that were made at `now` and for this version, on all cores, with the keys of the DNSKEY RRset that is served.
     pub fn verify_made(&self, now: Timestamp) -> Result<(), CheckError> {
-        let (verifier, inception) = (Verifier::of(self), inception_of_made(now));
+        self.verify_made_by(&Verifier::of(self), now)
+    }
+
+    pub(super) fn verify_made_by(&self, verifier: &Verifier<'_>, now: Timestamp) -> Result<(), CheckError> {
+        let inception = inception_of_made(now);
         let nodes: Vec<NodeId> = self.renewed_nodes().collect();
         nodes.into_par_iter().with_min_len(FEW).try_for_each(|node| {
             for view in self.rrsets(node) {
-                self.verify_new(self.zone.owner(node), &view, &verifier, inception)?;
+                self.verify_new(self.zone.owner(node), &view, verifier, inception)?;
             }
             if !self.is_member(node) {
                 return Ok(());
             }
             let mut room = OwnerBuf::new();
-            self.verify_new(self.denial_owner(node, &mut room), &self.denial(node), &verifier, inception)
+            self.verify_new(self.denial_owner(node, &mut room), &self.denial(node), verifier, inception)
         })
     }
 
@@ -31,7 +35,7 @@ impl SignedZone {
         &self,
         owner: &[u8],
         view: &RrsetView<'_>,
-        verifier: &Verifier,
+        verifier: &Verifier<'_>,
         inception: [u8; 4],
     ) -> Result<(), CheckError> {
         let mut new = Records(view.signatures).filter(|rdata| has_inception(rdata, Some(inception)));

@@ -147,6 +147,7 @@ fn context(site: &Site, metrics: &Metrics, watched: bool) -> ThreadContext {
         metrics: metrics.clone(),
         clock: site.clock(),
         folders: Arc::default(),
+        found_right: Arc::default(),
         stop: Arc::default(),
         all_watched: Arc::new(watched.into()),
         _lock: Arc::new(SignerLock::take(site.dir.path()).unwrap()),
