@@ -16,7 +16,7 @@ use keystore::config::zone_files::InUse;
 use keystore::config::zone_files::memory::Program;
 use keystore::dns::Name;
 use keystore::pair::{
-    Facts, Generation, Lease, LeaseError, LeaseFolder, Objection, Origin, Sighting, Skipped, origin,
+    Facts, Generation, Lease, LeaseError, LeaseFolder, Objection, Origin, Sighting, Skipped, Stage, origin,
     takeover as rules,
 };
 use serde_json::json;
@@ -45,9 +45,18 @@ pub struct TakeoverOptions {
     /// Take over whatever is against it. First make sure that the other host does not run
     #[arg(long)]
     force: bool,
+    /// Take over also from a copy that was begun before the other host ended in order: what it did since is lost. Overrules nothing else
+    #[arg(long)]
+    without_last_copy: bool,
     /// Do not ask; for a hook
     #[arg(long)]
     yes: bool,
+}
+
+impl TakeoverOptions {
+    const fn overrules(&self, objection: &Objection) -> bool {
+        self.force || (self.without_last_copy && matches!(objection, Objection::NotLast { .. }))
+    }
 }
 
 /// The pair that this host belongs to.
@@ -150,19 +159,24 @@ pub fn takeover(options: &TakeoverOptions) -> Result<ExitCode> {
     }
     let look = look(config, pair, lease)?;
     let found = look.objections();
-    let word = if options.force { "overruled" } else { "refused" };
-    found.iter().for_each(|objection| outln!("{word}: {objection}"));
-    if !found.is_empty() && !options.force {
+    for objection in &found {
+        outln!("{}: {objection}", if options.overrules(objection) { "overruled" } else { "refused" });
+    }
+    if !found.iter().all(|objection| options.overrules(objection)) {
         outln!("nothing was changed");
         return Ok(ExitCode::FAILURE);
     }
-    if let Some(lease) =
-        look.lease.as_ref().filter(|lease| lease.host != look.pair.host && !lease.is_released())
-    {
-        outln!(
+    match &look.lease {
+        Some(lease) if lease.host != look.pair.host && !lease.is_released() => outln!(
             "host {} did not end in order: updates that it answered after the last copy of its state was begun may be lost",
             lease.host
-        );
+        ),
+        None if look.origin != Origin::Alone => {
+            outln!(
+                "there is no lease to read: updates that another host answered since the last copy of its state may be lost"
+            );
+        }
+        _ => {}
     }
     let question = format!("make host {} the active one?", look.pair.host);
     if !confirm(&question, options.yes)? {
@@ -170,7 +184,7 @@ pub fn takeover(options: &TakeoverOptions) -> Result<ExitCode> {
     }
     let held = raise_serials(&look, options.force);
     origin::write_held(&look.config.state_dir, &held)?;
-    let lease = claim(&folder, &look, options.force)?;
+    let lease = claim(&folder, &look, options)?;
     origin::write_own(&look.config.state_dir, lease.generation, &look.pair.host).context(
         "the lease is taken, and the state could not be marked as that of this takeover; try again",
     )?;
@@ -235,7 +249,9 @@ fn raise_serials(look: &Look, force: bool) -> BTreeSet<Name> {
 }
 
 fn raise_serial(config: &Config, zone: &Name, seen: &[u32], force: bool) -> Result<()> {
-    let own = serials::own_serial(config, zone).context("its last serial cannot be read")?;
+    let own = serials::own_serial(config, zone).context(
+        "its last serial cannot be read: mend or remove the file that has it, below zones/ or catalogs/ in the state folder, and run offline-ksk takeover again",
+    )?;
     let floor = match rules::floor(own, seen) {
         Err(apart) if force => {
             outln!("overruled: {zone}: {apart}");
@@ -248,11 +264,11 @@ fn raise_serial(config: &Config, zone: &Name, seen: &[u32], force: bool) -> Resu
 }
 
 /// Writes the lease of this host, if the last one still is what was looked at.
-fn claim(folder: &LeaseFolder, look: &Look, force: bool) -> Result<Lease> {
-    let now = read(folder, force)?;
-    if !force {
+fn claim(folder: &LeaseFolder, look: &Look, options: &TakeoverOptions) -> Result<Lease> {
+    let now = read(folder, options.force)?;
+    if !options.force {
         ensure!(now == look.lease, "the lease was changed meanwhile; look again");
-        if let Some(objection) = look.objections().first() {
+        if let Some(objection) = look.objections().iter().find(|objection| !options.overrules(objection)) {
             bail!("{objection}");
         }
     }
@@ -269,8 +285,8 @@ fn claim(folder: &LeaseFolder, look: &Look, force: bool) -> Result<Lease> {
         generation: last.map_or(Generation::FIRST, Generation::next),
         renewed,
         expires: renewed.plus(look.pair.lease_duration.into()),
-        forced: force,
-        begun: false,
+        forced: options.force,
+        stage: Stage::Claimed,
     };
     folder.claim(&lease)?;
     Ok(lease)
@@ -354,8 +370,7 @@ fn state_text(origin: &Origin) -> String {
         Origin::Alone => "of no takeover".to_owned(),
         Origin::Own(generation) => format!("of this host, by takeover {generation}"),
         Origin::Copied { generation, made_by, ended } => {
-            let ended = ended
-                .map_or_else(String::new, |at| format!(", begun after its end in order at {}", at.iso()));
+            let ended = if ended.is_some() { ", begun after its end in order" } else { "" };
             format!("a copy of that of host {made_by}, by takeover {generation}{ended}")
         }
         Origin::Half => "a copy that did not come to its end".to_owned(),
@@ -371,7 +386,7 @@ fn print_json(look: &Look, skipped: &[Skipped]) {
             "renewed": lease.renewed.iso(),
             "expires": lease.expires.iso(),
             "forced": lease.forced,
-            "begun": lease.begun,
+            "begun": lease.stage != Stage::Claimed,
         })
     });
     let secondaries: Vec<_> = look
@@ -405,7 +420,6 @@ fn print_json(look: &Look, skipped: &[Skipped]) {
 #[cfg(test)]
 mod tests {
     use keystore::catalog::kept::KeptCatalog;
-    use keystore::time::Timestamp;
 
     use super::*;
 
@@ -432,7 +446,7 @@ mod tests {
         }
 
         /// A whole copy came here, begun after the end of host a.
-        fn copied(&self, ended: Option<Timestamp>) {
+        fn copied(&self, ended: Option<u64>) {
             origin::end_copy(&self.path("state"), "b", ended).expect("written");
         }
 
@@ -445,16 +459,28 @@ mod tests {
             let renewed = clock::now().minus(600);
             let (host, node) = ("a".to_owned(), "m/1".to_owned());
             let expires = renewed.plus(4);
-            let lease =
-                Lease { host, node, generation: SECOND, renewed, expires, forced: false, begun: true };
+            let lease = Lease {
+                host,
+                node,
+                generation: SECOND,
+                renewed,
+                expires,
+                forced: false,
+                stage: Stage::Begun,
+            };
             self.folder().claim(&lease).expect("claimed");
             lease
         }
 
         /// Whether host b was made the active one; an error is what was against it.
         fn take_over(&self, force: bool) -> Result<bool> {
-            let options = TakeoverOptions { config: self.path("c.toml"), force, yes: true };
-            let is_done = takeover(&options)? == ExitCode::SUCCESS;
+            let config = self.path("c.toml");
+            let options = TakeoverOptions { config, force, without_last_copy: false, yes: true };
+            self.take_over_with(&options)
+        }
+
+        fn take_over_with(&self, options: &TakeoverOptions) -> Result<bool> {
+            let is_done = takeover(options)? == ExitCode::SUCCESS;
             let lease = self.folder().read()?.context("a lease")?;
             assert_eq!(lease.host == "b", is_done, "the lease names it: {lease:?}");
             Ok(is_done)
@@ -514,28 +540,28 @@ mod tests {
     /// At a change of hosts on purpose nothing that the first one answered is lost without a word.
     #[test]
     fn after_an_end_in_order_only_a_copy_that_was_begun_after_it_becomes_active_or_what_a_person_forces() {
-        /// When the lease was given back before the copy was begun.
-        type Ended = fn(&Lease) -> Option<Timestamp>;
-        let ended_and_copied = |copied: Ended| {
+        let ended_and_copied = |is_last: bool| {
             let site = Site::new();
             let lease = site.of_a();
-            let back = lease.given_back(lease.renewed.plus(10));
+            let back = lease.given_back(lease.renewed);
             site.folder().renew(&lease, &back).expect("given back");
-            site.copied(copied(&back));
+            let Stage::Ended(number) = back.stage else { panic!("{back:?}") };
+            site.copied(is_last.then_some(number));
             site
         };
-        assert!(
-            ended_and_copied(|lease| Some(lease.renewed)).take_over(false).expect("nothing is against it")
-        );
-        let rows: [(&str, Ended); 2] = [
-            ("a copy of before", |_| None),
-            ("a copy of an end before", |lease| Some(lease.renewed.minus(1))),
-        ];
-        for (what, copied) in rows {
-            let site = ended_and_copied(copied);
-            assert!(!site.take_over(false).expect("refused"), "{what}");
-            assert!(site.take_over(true).expect("forced"), "{what}");
-        }
+        assert!(ended_and_copied(true).take_over(false).expect("nothing is against it"));
+        let site = ended_and_copied(false);
+        assert!(!site.take_over(false).expect("refused"));
+        assert!(site.take_over(true).expect("forced"));
+        // Where the other host cannot be reached any more; that overrules nothing else.
+        let without = |site: &Site| {
+            let (config, without_last_copy) = (site.path("c.toml"), true);
+            site.take_over_with(&TakeoverOptions { config, force: false, without_last_copy, yes: true })
+        };
+        assert!(without(&ended_and_copied(false)).expect("nothing else is against it"));
+        let site = ended_and_copied(false);
+        origin::begin_copy(&site.path("state")).expect("written");
+        assert!(!without(&site).expect("half a copy"));
         // Of a host that is lost the last copy counts.
         let site = Site::new();
         site.of_a();

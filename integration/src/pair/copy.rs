@@ -18,8 +18,7 @@ use anyhow::{Context as _, Result, ensure};
 use keystore::config::pair::PairConfig;
 use keystore::durable;
 use keystore::lock::LockFile;
-use keystore::pair::{Lease, LeaseFolder, Origin, origin};
-use keystore::time::Timestamp;
+use keystore::pair::{Lease, LeaseFolder, Origin, Stage, origin};
 use rustix::fs::{CWD, RenameFlags};
 use signer_plugin::runtime::SignerLock;
 
@@ -67,7 +66,7 @@ fn active(folder: &LeaseFolder, pair: &PairConfig) -> Result<Option<Lease>> {
     Ok(Some(lease))
 }
 
-/// Exchanges the state with the copy, unless this host may have become the active one meanwhile. Gives the time at which the other host had
+/// Exchanges the state with the copy, unless this host may have become the active one meanwhile. Gives the number with which the other host had
 /// ended in order, where it had before the copy was begun, and has not begun again.
 fn put_in_place(
     folder: &LeaseFolder,
@@ -75,7 +74,7 @@ fn put_in_place(
     copied: &Lease,
     state_dir: &Path,
     staging: &Path,
-) -> Result<Option<Timestamp>> {
+) -> Result<Option<u64>> {
     let _lock = state_lock(state_dir).context("the parts of the active host run here, or it takes over")?;
     // A thread that waits for a token may end long after the parts.
     let _signer = SignerLock::take(state_dir).context("a signer works in the state folder")?;
@@ -91,7 +90,10 @@ fn put_in_place(
             copied.generation
         );
     }
-    let ended = (copied.is_released() && now.as_ref() == Some(copied)).then_some(copied.renewed);
+    let ended = match copied.stage {
+        Stage::Ended(number) if now.as_ref() == Some(copied) => Some(number),
+        _ => None,
+    };
     origin::begin_copy(state_dir)?;
     exchange(state_dir, staging).context("the copy is put in place in part; copy again")?;
     sync(state_dir)?;
@@ -147,6 +149,7 @@ fn filled(word: &OsString, folder: &Path) -> OsString {
 #[cfg(test)]
 mod tests {
     use keystore::pair::Generation;
+    use keystore::time::Timestamp;
 
     use super::*;
 
@@ -185,7 +188,7 @@ mod tests {
                 renewed: now,
                 expires: now.plus(60),
                 forced: false,
-                begun: true,
+                stage: Stage::Begun,
             };
             LeaseFolder::new(&self.path("leases")).claim(&lease).expect("claimed");
         }
@@ -213,7 +216,7 @@ mod tests {
         }
     }
 
-    fn copied(ended: Option<Timestamp>) -> Origin {
+    fn copied(ended: Option<u64>) -> Origin {
         Origin::Copied { generation: TWO, made_by: "a".to_owned(), ended }
     }
 
@@ -237,6 +240,8 @@ mod tests {
         let (folder, lease) = (LeaseFolder::new(&site.path("leases")), site.path("leases/lease-2"));
         let running = folder.read().expect("it reads").expect("a lease");
         let ended = running.given_back(running.renewed.plus(30));
+        let Stage::Ended(number) = ended.stage else { panic!("{ended:?}") };
+        // It has begun again, the clock was set back, and it ends at the same second.
         let texts = [&running, &ended, &ended.given_back(ended.renewed)].map(|lease| {
             folder.renew(&folder.read().expect("it reads").expect("a lease"), lease).expect("written");
             fs::read_to_string(site.path("leases/lease-2")).expect("text")
@@ -247,7 +252,7 @@ mod tests {
             (runs, ends, None),
             (ends, runs, None),
             (ends, ends_again, None),
-            (ends, ends, Some(ended.renewed)),
+            (ends, ends, Some(number)),
         ] {
             fs::write(&lease, &texts[before]).expect("written");
             fs::write(site.path("after"), &texts[after]).expect("written");

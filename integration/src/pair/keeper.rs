@@ -16,7 +16,7 @@ use keystore::config::transfer::NotifyTarget;
 use keystore::dns::Name;
 use keystore::lock::LockFile;
 use keystore::pair::{
-    Fence, Generation, Lease, LeaseError, LeaseFolder, Moment, Origin, Sighting, Skipped, origin,
+    Fence, Generation, Lease, LeaseError, LeaseFolder, Moment, Origin, Sighting, Skipped, Stage, origin,
 };
 use keystore::time::Timestamp;
 use metrics::Metrics;
@@ -515,7 +515,7 @@ impl Machine {
         let at = (self.clock)();
         let expires = at.wall.plus(self.pair.lease_duration.into());
         let node = self.node.clone();
-        let renewed = Lease { node, renewed: at.wall, expires, begun: true, ..lease.clone() };
+        let renewed = Lease { node, renewed: at.wall, expires, stage: Stage::Begun, ..lease.clone() };
         // Where the writing fails it is not known whether this is there.
         self.written = vec![lease.clone(), renewed.clone()];
         self.folder.renew(lease, &renewed)?;

@@ -93,7 +93,11 @@ impl KeptCatalog {
     pub fn raise_serial(path: &Path, floor: u32, now: Timestamp) -> io::Result<()> {
         let Some(kept) = Self::read(path)? else {
             let is_beyond = next_serial(Some(floor), now) == next_serial(None, now);
-            let what = || format!("there is no file of it, and its first serial would not be beyond {floor}");
+            let what = || {
+                format!(
+                    "there is no file of it, and the serial of a first version, the time, would not be beyond {floor}: copy the state again, or wait until it is, and run offline-ksk takeover again"
+                )
+            };
             return if is_beyond { Ok(()) } else { Err(io::Error::other(what())) };
         };
         let serial = next_serial(Some(floor), now.plus(SERIAL_JUMP.into()));

@@ -70,7 +70,7 @@ mod tests {
                 renewed: now,
                 expires: now.plus(60),
                 forced: false,
-                begun: false,
+                stage: crate::pair::Stage::Claimed,
             };
             LeaseFolder::new(dir.path()).claim(&lease).expect("claimed");
             assert_eq!(

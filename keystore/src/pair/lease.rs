@@ -13,7 +13,8 @@
 //! begun yes
 //! ```
 //! `node` is the machine, by its name and the ID of its boot: two with one `host` in their configuration are told apart by the latter. `begun` is
-//! yes once the host was active. Times are Unix seconds. The name of the file is `lease-7`. Nothing is locked, so a host that hangs keeps nobody
+//! yes once the host was active, and `ended NUMBER`, with a random number, when it has ended in order and given the lease back. Times are Unix
+//! seconds. The name of the file is `lease-7`. Nothing is locked, so a host that hangs keeps nobody
 //! from taking over:
 //!
 //! - A takeover makes the file of the next number, which must not be there: of two hosts one can (`rename` without replacing, or `link`).
@@ -21,11 +22,12 @@
 //!   has written its file: only when that is not so may it go on. So whatever a host that was stopped in a renewal writes later changes nothing.
 //! - The host that has taken over reads the file before its own once more, and waits for the end that it says.
 //!
-//! Something else than a regular file that has the name of a lease (a folder, a link, a FIFO) was made by no host of a pair: it is skipped, told
-//! of as [`Skipped`], and the next takeover has a number beyond it. A regular file of the highest number that cannot be read or is no lease may
-//! have been one: then nobody knows which host is active, and each call fails until a person has looked.
+//! A folder, a FIFO, a socket or a device that has the name of a lease was made by no host of a pair: it is skipped, told of as [`Skipped`], and
+//! the next takeover has a number beyond it. A regular file of the highest number that cannot be read or is no lease, or a link, which may lead
+//! to one, may say that another host is active: each call fails until a person has looked.
 
 use std::fmt;
+use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
@@ -52,12 +54,23 @@ pub struct Lease {
     pub generation: Generation,
     /// When it was last renewed.
     pub renewed: Timestamp,
-    /// When it ends, unless it is renewed again. At [`Self::renewed`] where the host has given it back.
+    /// When it ends, unless it is renewed again.
     pub expires: Timestamp,
     /// True when a person took over against objections: the end of the lease before is not waited for.
     pub forced: bool,
-    /// True once the host was active by it.
-    pub begun: bool,
+    /// How far the host has come with it.
+    pub stage: Stage,
+}
+
+/// How far a host has come with its lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// It has taken over, and was not active yet.
+    Claimed,
+    /// It was active by it, and may be.
+    Begun,
+    /// It has ended in order and given it back. No two ends have the same number, whatever the clock says.
+    Ended(u64),
 }
 
 /// Why the lease was not read or changed.
@@ -157,7 +170,7 @@ impl LeaseFolder {
     /// # Errors
     /// When the folder cannot be read, or what may be the newest lease cannot: another host may be active by it.
     pub fn read(&self) -> Result<Option<Lease>, LeaseError> {
-        self.newest(&self.list()?, |_| true)
+        self.newest(|_| true)
     }
 
     /// The newest lease of a takeover before this one; `None` when there is none.
@@ -165,7 +178,7 @@ impl LeaseFolder {
     /// # Errors
     /// The same as of [`Self::read`].
     pub fn read_before(&self, generation: Generation) -> Result<Option<Lease>, LeaseError> {
-        self.newest(&self.list()?, |other| other < generation)
+        self.newest(|other| other < generation)
     }
 
     /// What has the names of leases in this folder.
@@ -182,11 +195,12 @@ impl LeaseFolder {
             let Some(generation) = number.and_then(Generation::parse) else { continue };
             let path = entry.path();
             match entry.file_type() {
-                Ok(kind) if kind.is_file() => generations.push(generation),
+                Ok(kind) if kind.is_file() || kind.is_symlink() => generations.push(generation),
                 Ok(kind) => skipped.push(Skipped { path, generation, kind: open::type_name(kind) }),
                 // The other host has removed it, since it was an old one.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(source) => return Err(LeaseError::Io { path, source }),
+                // It may be one; an old one decides nothing.
+                Err(_) => generations.push(generation),
             }
         }
         generations.sort_unstable();
@@ -195,13 +209,21 @@ impl LeaseFolder {
     }
 
     /// The lease of the highest number that `counts`.
-    fn newest(
-        &self,
-        listing: &Listing,
-        counts: impl Fn(Generation) -> bool,
-    ) -> Result<Option<Lease>, LeaseError> {
-        let newest = listing.generations.iter().rev().copied().find(|generation| counts(*generation));
-        newest.map(|generation| self.read_one(generation)).transpose()
+    fn newest(&self, counts: impl Fn(Generation) -> bool) -> Result<Option<Lease>, LeaseError> {
+        let find = || {
+            let listed = self.list()?.generations;
+            Ok::<_, LeaseError>(listed.into_iter().rev().find(|generation| counts(*generation)))
+        };
+        let Some(newest) = find()? else { return Ok(None) };
+        match self.read_one(newest) {
+            // The other host has removed it since, as an old one.
+            Err(LeaseError::Open { source: OpenError::Io(error), .. })
+                if error.kind() == io::ErrorKind::NotFound =>
+            {
+                find()?.map(|generation| self.read_one(generation)).transpose()
+            }
+            read => read.map(Some),
+        }
     }
 
     /// The lease of a takeover of which there is a file.
@@ -267,7 +289,7 @@ impl LeaseFolder {
 
     /// The newest lease, if it is of this takeover or a later one.
     fn read_at_least(&self, generation: Generation) -> Result<Option<Lease>, LeaseError> {
-        self.newest(&self.list()?, |other| other >= generation)
+        self.newest(|other| other >= generation)
     }
 
     /// Removes files of takeovers of long ago. One that stays does no harm.
@@ -291,17 +313,17 @@ impl Lease {
         self.host == host && boot(&self.node) == boot(node)
     }
 
-    /// It, given back at `now`. The time is later than any renewal by the same host, so no two ends of one takeover have the same.
+    /// It, given back at `now`.
     #[must_use]
     pub fn given_back(&self, now: Timestamp) -> Self {
-        let at = now.max(self.renewed.plus(1));
-        Self { renewed: at, expires: at, ..self.clone() }
+        let stage = Stage::Ended(RandomState::new().hash_one(now.secs()));
+        Self { renewed: now, expires: now, stage, ..self.clone() }
     }
 
     /// True when its host has given it back.
     #[must_use]
-    pub fn is_released(&self) -> bool {
-        self.expires <= self.renewed
+    pub const fn is_released(&self) -> bool {
+        matches!(self.stage, Stage::Ended(_))
     }
 
     /// When another host, whose clock may differ by `margin` seconds, may publish.
@@ -319,7 +341,11 @@ impl Lease {
             self.renewed.secs(),
             self.expires.secs(),
             if self.forced { "yes" } else { "no" },
-            if self.begun { "yes" } else { "no" }
+            match self.stage {
+                Stage::Claimed => "no".to_owned(),
+                Stage::Begun => "yes".to_owned(),
+                Stage::Ended(number) => format!("ended {number}"),
+            }
         )
     }
 
@@ -360,7 +386,11 @@ impl Lease {
             renewed: seconds(renewed).ok_or(5_usize)?,
             expires: seconds(expires).ok_or(6_usize)?,
             forced: is_yes(forced, 7)?,
-            begun: is_yes(begun, 8)?,
+            stage: match begun.strip_prefix("ended ") {
+                Some(number) => Stage::Ended(number.parse().map_err(|_| 8_usize)?),
+                None if is_yes(begun, 8)? => Stage::Begun,
+                None => Stage::Claimed,
+            },
         })
     }
 }
@@ -382,7 +412,7 @@ mod tests {
             renewed: NOW,
             expires: NOW.plus(60),
             forced: false,
-            begun: false,
+            stage: Stage::Claimed,
         }
     }
 
@@ -417,6 +447,8 @@ mod tests {
             ("expires 1", "expires x", 6),
             ("forced yes", "forced maybe", 7),
             ("begun no", "begun", 8),
+            ("begun no", "begun ended", 8),
+            ("begun no", "begun ended -1", 8),
             ("begun no\n", "begun no\nmore\n", 9),
         ] {
             std::fs::write(&file, text.replace(from, to)).expect("written");
@@ -463,11 +495,8 @@ mod tests {
     type Make = fn(&Path);
 
     /// What no host of a pair makes in a folder of leases; also for the tests of the hosts.
-    const NO_LEASES: [(&str, Make); 6] = [
+    const NO_LEASES: [(&str, Make); 3] = [
         ("folder", |path| std::fs::create_dir(path).expect("made")),
-        ("symbolic link", |path| symlink("nowhere", path).expect("made")),
-        ("symbolic link", |path| symlink("lease-2", path).expect("made")),
-        ("symbolic link", |path| symlink(path, path).expect("made")),
         ("FIFO", |path| {
             let fifo = rustix::fs::FileType::Fifo;
             rustix::fs::mknodat(rustix::fs::CWD, path, fifo, 0o600.into(), 0).expect("made");
@@ -476,7 +505,7 @@ mod tests {
     ];
 
     #[test]
-    fn what_is_no_regular_file_is_skipped_and_told_and_the_next_takeover_is_beyond_it() {
+    fn what_can_be_no_lease_is_skipped_and_told_and_the_next_takeover_is_beyond_it() {
         for (kind, make) in NO_LEASES {
             let (dir, folder) = folder();
             // Before there is any lease, between two and beyond all.
@@ -506,7 +535,11 @@ mod tests {
 
     #[test]
     fn a_file_that_may_have_been_a_lease_is_an_error_that_names_it_until_it_is_gone() {
-        let rows: [(&str, Make); 5] = [
+        let rows: [(&str, Make); 8] = [
+            // Who moves leases may leave links behind.
+            ("a link to a lease", |path| symlink("lease-2", path).expect("made")),
+            ("a link to nothing", |path| symlink("nowhere", path).expect("made")),
+            ("a link to itself", |path| symlink(path, path).expect("made")),
             ("empty", |path| std::fs::write(path, "").expect("made")),
             ("huge", |path| std::fs::File::create(path).expect("made").set_len(1 << 40).expect("made")),
             ("no text", |path| std::fs::write(path, [0xff; 5000]).expect("made")),
@@ -592,9 +625,9 @@ mod tests {
     fn a_lease_that_was_given_back_is_over_at_once_and_any_other_is_waited_for() {
         let own = lease("a", TWO);
         assert_eq!((own.is_released(), own.until(5)), (false, NOW.plus(65)));
-        for (now, at) in [(NOW.plus(9), NOW.plus(9)), (NOW, NOW.plus(1)), (NOW.minus(9), NOW.plus(1))] {
-            let back = own.given_back(now);
-            assert_eq!((back.is_released(), back.until(5), back.renewed), (true, at, at));
-        }
+        let [back, again] = [own.given_back(NOW), own.given_back(NOW)];
+        assert_eq!((back.is_released(), back.until(5), back.renewed), (true, NOW, NOW));
+        assert_ne!(back.stage, again.stage, "no end is another one, also where the clock was set back");
+        assert_eq!(Lease::parse(&back.to_text()), Ok(back));
     }
 }

@@ -20,6 +20,6 @@ pub mod takeover;
 pub use active::{NotActive, require_active};
 pub use fence::{Fence, Moment};
 pub use generation::Generation;
-pub use lease::{Lease, LeaseError, LeaseFolder, Listing, Skipped};
+pub use lease::{Lease, LeaseError, LeaseFolder, Listing, Skipped, Stage};
 pub use origin::Origin;
 pub use takeover::{Facts, Objection, Sighting};

@@ -4,7 +4,7 @@
 //! pair-generation   7 a        the host of takeover 7, a, has made this state; copied with it
 //! pair-held         names of zones of which nothing is published since that takeover, one a line; where there are such
 //! pair-copied       7 a to b   a whole copy of it came to host b; written by b, last
-//!                   7 a to b ended 1800000000   the same, begun after a had ended in order and given back its lease at that time
+//!                   7 a to b ended 123   the same, begun after a had ended in order and given back its lease with this number
 //! ```
 //! On host `b` the first file with the name of another host counts only with the second one beside it, so a copy that ended half-way, or
 //! that another program put there, is known.
@@ -16,7 +16,6 @@ use std::path::{Path, PathBuf};
 use super::generation::Generation;
 use crate::dns::Name;
 use crate::durable;
-use crate::time::Timestamp;
 
 /// Where the state of a host comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,8 +30,9 @@ pub enum Origin {
         generation: Generation,
         /// That host.
         made_by: String,
-        /// When it had given back its lease before the copy was begun: all that it did is in the copy. `None`: it was at work.
-        ended: Option<Timestamp>,
+        /// The number of the end with which it had given back its lease before the copy was begun: all that it did is in the copy. `None`: it was
+        /// at work.
+        ended: Option<u64>,
     },
     /// A copy that did not come to its end.
     Half,
@@ -65,8 +65,8 @@ pub fn read(state_dir: &Path, host: &str) -> io::Result<Origin> {
         text.strip_suffix('\n').and_then(|line| line.strip_prefix(&copied(generation, &made_by, host)));
     let ended = match line {
         Some("") => None,
-        Some(rest) => match rest.strip_prefix(" ended ").and_then(|seconds| seconds.parse().ok()) {
-            Some(seconds) => Some(Timestamp::from_secs(seconds)),
+        Some(rest) => match rest.strip_prefix(" ended ").and_then(|number| number.parse().ok()) {
+            Some(number) => Some(number),
             None => return Ok(Origin::Half),
         },
         None => return Ok(Origin::Half),
@@ -125,16 +125,16 @@ pub fn begin_copy(state_dir: &Path) -> io::Result<()> {
     durable::remove_each(&[&made_path(state_dir)])
 }
 
-/// Notes that the state in this folder of `host` is a whole copy; `ended` is when the host that made it had given back its lease before the copy
-/// was begun, if it had.
+/// Notes that the state in this folder of `host` is a whole copy; `ended` is the number of the end with which the host that made it had given
+/// back its lease before the copy was begun, if it had.
 ///
 /// # Errors
 /// When it does not say whose state it is, or a file cannot be read or written.
-pub fn end_copy(state_dir: &Path, host: &str, ended: Option<Timestamp>) -> io::Result<()> {
+pub fn end_copy(state_dir: &Path, host: &str, ended: Option<u64>) -> io::Result<()> {
     let nobody =
         || io::Error::new(io::ErrorKind::InvalidData, "the copy does not say which takeover it is of");
     let (generation, made_by) = read_made(state_dir)?.ok_or_else(nobody)?;
-    let ended = ended.map_or_else(String::new, |at| format!(" ended {}", at.secs()));
+    let ended = ended.map_or_else(String::new, |number| format!(" ended {number}"));
     let line = copied(generation, &made_by, host) + &ended + "\n";
     durable::write(&copied_path(state_dir), line.as_bytes(), 0o644)
 }
@@ -178,7 +178,7 @@ mod tests {
             (Origin::Own(two), Origin::Half),
             "nobody has said that it is whole"
         );
-        for ended in [None, Some(Timestamp::from_secs(1_800_000_000))] {
+        for ended in [None, Some(u64::MAX)] {
             end_copy(dir.path(), "b", ended).expect("written");
             let copied = Origin::Copied { generation: two, made_by: "a".to_owned(), ended };
             assert_eq!((origin("b"), origin("c")), (copied, Origin::Half));
