@@ -7,7 +7,6 @@
 //! A catalog that is broken, cannot be transferred or has expired changes nothing: its zones stay (section 5.1).
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -29,7 +28,7 @@ use tokio::time::sleep;
 
 use super::connection::{LookTime, LookTimes};
 use super::fault::TransferFault;
-use super::follow::{Settings, in_turn, settings_of};
+use super::follow::{Settings, ToAsk, settings_of, to_ask};
 use super::look::{FailedLook, Look, News, OctetsUnderWay, Received, TransferKind};
 use super::serial::is_newer;
 use super::timer::{LookFailure, Looked, ZoneTimer};
@@ -303,7 +302,7 @@ impl OneCatalog {
             let now = (self.clock)();
             if timer.is_due(now) {
                 timer.begin(now);
-                let looked = self.look(timer.announced_by()).await;
+                let looked = self.look(to_ask(&self.settings.primaries, &timer)).await;
                 let now = (self.clock)();
                 match looked {
                     Ok(looked) => {
@@ -327,10 +326,9 @@ impl OneCatalog {
 
     /// Looks at one primary after the other until one gives the catalog. What it has is noted where it is broken, too: the primary was asked in
     /// vain only when it gave nothing.
-    async fn look(&mut self, first: Option<IpAddr>) -> Result<Looked, FailedLook<CatalogFollowFault>> {
-        let (mut faults, mut failure) = (self.settings.unusable.clone(), LookFailure::Other);
-        let primaries: Vec<_> = in_turn(&self.settings.primaries, first).cloned().collect();
-        for primary in primaries {
+    async fn look(&mut self, to_ask: ToAsk) -> Result<Looked, FailedLook<CatalogFollowFault>> {
+        let (mut faults, mut are_older) = (self.settings.unusable.clone(), Vec::new());
+        for primary in &to_ask.primaries {
             let look = Look {
                 zone: self.catalog.zone.clone(),
                 rules: ZoneRules::default(),
@@ -344,16 +342,16 @@ impl OneCatalog {
             let told = |kind: TransferKind, how: Result<Received, &TransferFault>| {
                 self.zone.transfers().count_incoming(kind.as_str(), how.is_ok());
             };
-            let seen = match look.at(&primary, LookTime::of(LookTimes::default()), &told).await {
+            let seen = match look.at(primary, LookTime::of(LookTimes::default()), &told).await {
                 Ok(seen) => seen,
                 Err(fault) => {
                     faults.push(format!("{}: {fault}", primary.address));
-                    failure = failure.and(&fault);
+                    are_older.push(matches!(fault, TransferFault::SerialBack { .. }));
                     continue;
                 }
             };
             let is_new = !matches!(seen.news, News::Nothing);
-            let looked = Looked { is_new, ..seen.looked(&primary) };
+            let looked = Looked { is_new, ..seen.looked(primary) };
             let zone = match (seen.news, &self.here) {
                 (News::Whole(zone), _) => Some(Arc::from(zone)),
                 (News::Change(change), Some(here)) => Some(Arc::new(here.changed(&change))),
@@ -369,7 +367,7 @@ impl OneCatalog {
                     "{}: its serial {serial} is older than {kept}, which was taken before; where it begins anew, remove {file}",
                     primary.address
                 ));
-                failure = LookFailure::OlderSerial;
+                are_older.push(true);
                 continue;
             }
             self.here = zone;
@@ -378,14 +376,19 @@ impl OneCatalog {
                 None => Ok(()),
             };
             return match taken {
-                Err(why @ CatalogFollowFault::NotKept { .. }) => Err(FailedLook { failure, why }),
+                Err(why @ CatalogFollowFault::NotKept { .. }) => {
+                    Err(FailedLook { failure: LookFailure::Other, why })
+                }
                 taken => {
                     self.faults.set(&self.catalog.zone, taken.err());
                     Ok(looked)
                 }
             };
         }
-        Err(FailedLook { failure, why: CatalogFollowFault::NotTransferred(faults.join("; ")) })
+        Err(FailedLook {
+            failure: to_ask.failure(&are_older),
+            why: CatalogFollowFault::NotTransferred(faults.join("; ")),
+        })
     }
 
     /// Keeps what stands in a version of the catalog, and has the configuration read again where it differs from what was kept.

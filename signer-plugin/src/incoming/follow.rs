@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::future::poll_fn;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -232,10 +232,12 @@ impl ZoneFollower {
             self.report(&timer, now);
             if timer.is_due(now) {
                 timer.begin(now);
+                let is_repeat = timer.repeats();
                 let looked = self.look(&mut timer).await;
                 let confirmed = looked.as_ref().ok().filter(|looked| !looked.is_new).map(|looked| looked.by);
                 self.settle(&mut timer, looked);
-                if let Some(by) = confirmed {
+                // The others were asked behind the look that this one repeats, and are asked behind the last one.
+                if let Some(by) = confirmed.filter(|_| !is_repeat || !timer.repeats()) {
                     self.report(&timer, (self.clock)());
                     self.look_behind(&mut timer, by).await;
                 }
@@ -275,7 +277,7 @@ impl ZoneFollower {
 
     /// Looks at one primary after the other until one has the version that is here, or a newer one that is taken.
     async fn look(&self, timer: &mut ZoneTimer) -> Result<Looked, FailedLook<String>> {
-        let looking = self.look_at_all(timer.announced_by());
+        let looking = self.look_at_all(to_ask(&self.settings.primaries, timer));
         tokio::pin!(looking);
         loop {
             tokio::select! {
@@ -285,28 +287,28 @@ impl ZoneFollower {
         }
     }
 
-    async fn look_at_all(&self, first: Option<IpAddr>) -> Result<Looked, FailedLook<String>> {
-        let (mut faults, mut failure) = (self.settings.unusable.clone(), LookFailure::Other);
-        for primary in in_turn(&self.settings.primaries, first) {
+    async fn look_at_all(&self, to_ask: ToAsk) -> Result<Looked, FailedLook<String>> {
+        let mut faults = self.settings.unusable.clone();
+        let mut are_older = Vec::new();
+        for primary in &to_ask.primaries {
             // Each has its time: one that sends on and on leaves some to those behind it.
             match guarded(self.look_at(primary, LookTime::of(self.limits.times))).await {
                 Ok(looked) => return Ok(looked),
                 Err(fault) => {
                     tracing::debug!(zone = %self.setup.name, primary = %primary.address, "the look at a primary failed: {fault}");
                     faults.push(format!("{}: {fault}", primary.address));
-                    failure = failure.and(&fault);
+                    are_older.push(matches!(fault, TransferFault::SerialBack { .. }));
                 }
             }
         }
-        Err(FailedLook { failure, why: faults.join("; ") })
+        Err(FailedLook { failure: to_ask.failure(&are_older), why: faults.join("; ") })
     }
 
     /// Looks whether another primary has a newer version than the one that has confirmed what is here, and may be behind. The zone is in order
-    /// already: this ends when REFRESH has passed, or NOTIFY comes. A look for a version that was announced waits for it, so that it cuts no
-    /// transfer.
+    /// already: this ends when the next look is due, or NOTIFY comes.
     async fn look_behind(&mut self, timer: &mut ZoneTimer, confirmed_by: SocketAddr) {
         let now = (self.clock)();
-        let left = Duration::from_secs(timer.regular_due().since(now));
+        let left = timer.due().map_or(LONGEST_PAUSE, |due| Duration::from_secs(due.since(now)));
         let newer = async {
             for primary in self.settings.primaries.iter().filter(|other| other.address != confirmed_by) {
                 match guarded(self.look_at(primary, LookTime::of(self.limits.times))).await {
@@ -510,10 +512,35 @@ async fn guarded<T>(look: impl Future<Output = Result<T, TransferFault>>) -> Res
     .await
 }
 
-/// The primaries, the one first that has just said that it has something new.
-pub(super) fn in_turn(primaries: &[Primary], first: Option<IpAddr>) -> impl Iterator<Item = &Primary> {
-    let is_first = move |primary: &&Primary| Some(primary.address.ip().to_canonical()) == first;
-    primaries.iter().filter(is_first).chain(primaries.iter().filter(move |primary| !is_first(primary)))
+/// The primaries that a look asks, in turn.
+pub(super) struct ToAsk {
+    pub primaries: Vec<Primary>,
+    /// How many of them, which come first, have the address that an awaited version was announced from.
+    pub announced: usize,
+}
+
+/// The primaries, the one first that has said that it has something new; a repeat asks that one alone.
+pub(super) fn to_ask(primaries: &[Primary], timer: &ZoneTimer) -> ToAsk {
+    let has_announced = |primary: &Primary| Some(primary.address.ip().to_canonical()) == timer.announced_by();
+    let (mut first, others): (Vec<_>, Vec<_>) = primaries.iter().cloned().partition(has_announced);
+    let announced = first.len();
+    if announced == 0 || !timer.repeats() {
+        first.extend(others);
+    }
+    ToAsk { primaries: first, announced }
+}
+
+impl ToAsk {
+    /// Why the look has failed, where this is said of each primary: it has an older serial than what is here. The one that has announced a
+    /// version decides.
+    pub fn failure(&self, are_older: &[bool]) -> LookFailure {
+        let deciding = are_older.get(..self.announced).filter(|of| !of.is_empty()).unwrap_or(are_older);
+        match deciding {
+            [] => LookFailure::Other,
+            deciding if deciding.iter().all(|is_older| *is_older) => LookFailure::OlderSerial,
+            _ => LookFailure::Other,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -114,16 +114,6 @@ pub(super) struct FailedLook<Why> {
     pub why: Why,
 }
 
-impl LookFailure {
-    /// That of a look in which this happened as well.
-    pub(super) const fn and(self, fault: &TransferFault) -> Self {
-        match fault {
-            TransferFault::SerialBack { .. } => Self::OlderSerial,
-            _ => self,
-        }
-    }
-}
-
 /// What is to be taken over.
 #[derive(Debug)]
 pub(super) enum News {

@@ -109,8 +109,6 @@ pub struct ZoneTimer {
     /// Of the version that is here; `None` = there is none.
     times: Option<SoaTimes>,
     due: Timestamp,
-    /// The same without looks for a version that was announced.
-    regular: Timestamp,
     awaited: Option<Awaited>,
     expires: Option<Timestamp>,
     failures: u32,
@@ -131,7 +129,6 @@ impl ZoneTimer {
             bounds,
             times,
             due: now,
-            regular: now,
             awaited: None,
             expires,
             failures: 0,
@@ -145,12 +142,6 @@ impl ZoneTimer {
     #[must_use]
     pub fn due(&self) -> Option<Timestamp> {
         (!self.looks).then_some(self.due)
-    }
-
-    /// When the next look is due that no announced version asks for, while none is under way.
-    #[must_use]
-    pub const fn regular_due(&self) -> Timestamp {
-        self.regular
     }
 
     /// Until when the version may be served; `None` = there is none.
@@ -181,6 +172,7 @@ impl ZoneTimer {
 
     /// A primary says that there is something new. However often it says so, one more look is made, and [`REPEATS`] where that does not find it.
     pub fn notified(&mut self, news: PrimaryNews, now: Timestamp) {
+        let news = self.awaited.map_or(news, |before| news.behind(before.news));
         self.awaited = Some(Awaited { news, repeats: 0 });
         if self.looks {
             self.again = true;
@@ -193,6 +185,12 @@ impl ZoneTimer {
     #[must_use]
     pub fn announced_by(&self) -> Option<IpAddr> {
         self.awaited.map(|awaited| awaited.news.from)
+    }
+
+    /// True when the next look, or the one under way, is a repeat for that version: it is for who has announced it alone.
+    #[must_use]
+    pub fn repeats(&self) -> bool {
+        self.awaited.is_some_and(|awaited| awaited.repeats > 0)
     }
 
     /// The look has succeeded: what is here is what the primary has.
@@ -264,18 +262,21 @@ impl ZoneTimer {
                 }
             }
         };
-        self.failures = (self.failures + 1).min(u64::BITS - 1);
         let repeat = match failure {
             LookFailure::OlderSerial if !self.again => self.next_repeat(),
             _ => None,
         };
+        if repeat.is_none() {
+            // The looks for one announced version are one failure.
+            self.failures = (self.failures + 1).min(u64::BITS - 1);
+        }
         self.end(now.plus(pause), repeat.map(|pause| pause.max(self.bounds.min_retry.into())), now);
     }
 
     fn end(&mut self, due: Timestamp, repeat: Option<u64>, now: Timestamp) {
         self.looks = false;
-        self.regular = if std::mem::take(&mut self.again) { due.min(self.after_gap(now)) } else { due };
-        self.due = repeat.map_or(self.regular, |pause| self.regular.min(now.plus(pause)));
+        let due = if std::mem::take(&mut self.again) { due.min(self.after_gap(now)) } else { due };
+        self.due = repeat.map_or(due, |pause| due.min(now.plus(pause)));
     }
 
     fn after_gap(&self, now: Timestamp) -> Timestamp {
@@ -476,7 +477,6 @@ mod tests {
                 timer.begin(now);
                 timer.succeeded(looked, now);
                 assert_eq!(timer.due(), Some(now.plus(pause)), "{what}");
-                assert_eq!(timer.regular_due(), now.plus(3600), "{what}");
                 assert_eq!(timer.announced_by(), first, "{what}");
                 now = now.plus(pause);
             }
@@ -512,11 +512,32 @@ mod tests {
         timer.succeeded(found(TIMES, None), now);
         assert_eq!((timer.due(), timer.announced_by().is_some()), (Some(now.plus(1)), true));
         // While the primary has an older serial than what is here.
-        for pause in [5, 5, 5, 8, 8, 8, 8, 9600, 9600] {
+        for pause in [5, 5, 5, 8, 8, 8, 8, 600, 1200] {
             timer.begin(now);
             timer.failed(LookFailure::OlderSerial, now);
             assert_eq!(timer.due(), Some(now.plus(pause)));
             now = now.plus(pause);
+        }
+        // One that is older, or says no serial, hides none: it is asked for where it was announced.
+        for (first, second, expected) in [
+            (Some(9), Some(8), Some(9)),
+            (Some(9), None, Some(9)),
+            (Some(8), Some(9), Some(9)),
+            (None, Some(8), Some(8)),
+            (None, None, None),
+            (Some(u32::MAX), Some(0), Some(0)),
+        ] {
+            let mut timer = looked_at(TIMES, None);
+            let early = PrimaryNews { from: IpAddr::from([192, 0, 2, 3]), serial: first };
+            timer.notified(early, NOW.plus(10));
+            timer.notified(news(second), NOW.plus(11));
+            let of_first = first.is_some() && expected == first;
+            let from = if of_first { early.from } else { news(None).from };
+            assert_eq!(timer.announced_by(), Some(from), "{first:?} {second:?}");
+            timer.begin(NOW.plus(12));
+            timer.succeeded(Looked { serial: 8, answered: 8, ..found(TIMES, None) }, NOW.plus(12));
+            let waits = expected.is_some_and(|serial| is_newer(serial, 8));
+            assert_eq!(timer.repeats(), waits, "{first:?} {second:?}");
         }
         // What fails otherwise is left to SOA RETRY.
         let mut timer = looked_at(TIMES, None);

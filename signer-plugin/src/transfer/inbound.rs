@@ -18,10 +18,22 @@ pub struct PrimaryNews {
     pub serial: Option<u32>,
 }
 
+impl PrimaryNews {
+    /// What is to be asked for when this is said behind `before`: the newer serial, with who has it.
+    #[must_use]
+    pub fn behind(self, before: Self) -> Self {
+        match (before.serial, self.serial) {
+            (Some(_), None) => before,
+            (Some(old), Some(new)) if old.wrapping_sub(new).cast_signed() > 0 => before,
+            _ => self,
+        }
+    }
+}
+
 /// What primaries said of new versions, until somebody looks.
 #[derive(Debug, Default)]
 pub(super) struct Inbound {
-    /// What was said last.
+    /// What was said since somebody looked.
     said: Mutex<Option<PrimaryNews>>,
     /// The serial that the primaries had at the last look that succeeded.
     serial: Mutex<Option<u32>>,
@@ -42,12 +54,13 @@ impl Inbound {
         };
         if is_news {
             let said = PrimaryNews { from: from.to_canonical(), serial };
-            *self.said.lock().unwrap_or_else(PoisonError::into_inner) = Some(said);
+            let mut pending = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+            *pending = Some(pending.map_or(said, |before| said.behind(before)));
             self.news.notify_one();
         }
     }
 
-    /// Waits until something was put since the last call, and gives the last of it.
+    /// Waits until something was put since the last call, and gives the newest of it.
     pub async fn wait(&self) -> PrimaryNews {
         loop {
             self.news.notified().await;
