@@ -19,10 +19,10 @@ const LIMIT: Duration = Duration::from_secs(40);
 const QUESTION: usize = 13 + 4;
 
 /// What the primary gives.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Given {
-    /// The serials of its answers for the SOA record, one after the other; the last one of all that follow.
-    answered: Vec<u32>,
+    /// The serial in its answers for the SOA record.
+    answered: u32,
     /// The serial of its transfers.
     sent: u32,
     /// The text of the name that changes in its transfers.
@@ -103,12 +103,9 @@ impl Database {
 }
 
 impl Given {
-    fn records(&mut self, rtype: Rtype) -> Vec<Vec<u8>> {
+    fn records(&self, rtype: Rtype) -> Vec<Vec<u8>> {
         match (rtype, self.ixfr) {
-            (Rtype::SOA, _) => {
-                let next = if self.answered.len() > 1 { self.answered.remove(0) } else { self.answered[0] };
-                vec![soa(next)]
-            }
+            (Rtype::SOA, _) => vec![soa(self.answered)],
             (Rtype::IXFR, Ixfr::Difference(from, to)) => {
                 vec![soa(to), soa(from), changed(from), soa(to), changed(to), soa(to)]
             }
@@ -148,6 +145,8 @@ struct Site {
     dir: tempfile::TempDir,
     database: Database,
     ours: Ours,
+    /// A second primary that takes connections, and says nothing on them for longer than a test takes.
+    _silent: TcpListener,
 }
 
 impl Site {
@@ -155,13 +154,15 @@ impl Site {
         let dir = tempfile::tempdir().expect("a folder");
         let text = given.text;
         let database = Database::start(given);
+        let silent = TcpListener::bind("127.0.0.1:0").expect("a socket");
         let tables = format!(
             "[transfer]\nkey-files = [\"xfr.key\"]\nmin-retry = 1\nallow-transfer = [{{ address = \"127.0.0.0/8\", key = \"{KEY}\" }}]\n\
-             [[zone]]\nname = \"{ZONE}\"\npolicy = \"common\"\ntrust-anchor-file = \"{ZONE}.anchors\"\nprimaries = [\"{}\"]\n",
-            database.address
+             [[zone]]\nname = \"{ZONE}\"\npolicy = \"common\"\ntrust-anchor-file = \"{ZONE}.anchors\"\nprimaries = [\"{}\", \"{}\"]\n",
+            database.address,
+            silent.local_addr().expect("an address")
         );
         let ours = Ours::start(&primary::prepare(dir.path(), &tables), common::free_port());
-        let site = Self { dir, database, ours };
+        let site = Self { dir, database, ours, _silent: silent };
         site.serves(text, "at the start");
         site
     }
@@ -201,19 +202,17 @@ fn version_that_was_announced_comes_when_the_answer_for_the_soa_record_shows_it(
         return;
     }
     let lags = |serial: Option<u32>| {
-        let site = Site::start(Given { answered: vec![1], sent: 1, text: 1, ..Given::default() });
+        let site = Site::start(Given { answered: 1, sent: 1, text: 1, ..Given::default() });
         let before = serial_at(site.ours.address()).expect("a serial");
-        // It has the version, and says the old serial for some seconds.
-        let answered = vec![1, 1, 1, 2];
-        site.database.give(|given| {
-            *given = Given { answered: answered.clone(), sent: 2, text: 2, ..Given::default() };
-        });
+        site.database.give(|given| (given.sent, given.text) = (2, 2));
         site.database.notify(site.ours.address(), serial);
+        // It is asked again and again, and says the old serial for some seconds.
         site.was_asked(2);
         assert_eq!(txt_at(site.ours.address()).as_deref(), Some("\"1\""), "the serial of NOTIFY is a hint");
+        site.database.give(|given| given.answered = 2);
         site.serves(2, "behind NOTIFY");
         assert!(serial_at(site.ours.address()).expect("a serial") > before);
-        assert_eq!(site.database.asked(Rtype::SOA), answered.len(), "no more often than is needed");
+        assert!((3..=8).contains(&site.database.asked(Rtype::SOA)), "no more often than it may");
         site.validated("behind");
         site.ours.stop();
     };
@@ -238,16 +237,11 @@ fn records_that_came_under_an_older_serial_are_replaced_when_the_primary_says_an
 
 /// The first transfer has the SOA record of version 1, some records of version 2, and one that was there between the two.
 fn is_replaced(ixfr: Ixfr) {
-    let site = Site::start(Given {
-        answered: vec![1],
-        sent: 1,
-        text: 2,
-        more: Some("between."),
-        ..Given::default()
-    });
+    let site =
+        Site::start(Given { answered: 1, sent: 1, text: 2, more: Some("between."), ..Given::default() });
     let mixed = site.validated("mixed");
     assert!(mixed.iter().any(|line| line.starts_with("between.")), "{mixed:?}");
-    site.database.give(|given| *given = Given { answered: vec![2], sent: 2, text: 2, more: None, ixfr });
+    site.database.give(|given| *given = Given { answered: 2, sent: 2, text: 2, more: None, ixfr });
     site.database.notify(site.ours.address(), Some(2));
     let without = common::wait_for("version 2", LIMIT, || {
         let is_there = !records_at(site.ours.address(), Some(&format!("hmac-sha256:{KEY}:{SECRET}")))
@@ -258,14 +252,14 @@ fn is_replaced(ixfr: Ixfr) {
     assert_eq!(without.len() + 1, mixed.len(), "{without:?}");
     // A difference that does not apply to what came is followed by the whole zone.
     let whole = usize::from(matches!(ixfr, Ixfr::Difference(..)));
-    assert_eq!((site.database.asked(Rtype::IXFR), site.database.asked(Rtype::AXFR)), (1, 1 + whole));
+    assert!(site.database.asked(Rtype::IXFR) >= 1 && site.database.asked(Rtype::AXFR) > whole);
     site.ours.stop();
 }
 
 /// The answer for the SOA record is of version 2, and the transfer behind it has the SOA record of version 1 and the records of version 2.
 fn transfers_lag() {
-    let site = Site::start(Given { answered: vec![1], sent: 1, text: 1, ..Given::default() });
-    site.database.give(|given| (given.answered, given.text) = (vec![2], 2));
+    let site = Site::start(Given { answered: 1, sent: 1, text: 1, ..Given::default() });
+    site.database.give(|given| (given.answered, given.text) = (2, 2));
     site.database.notify(site.ours.address(), Some(2));
     site.serves(2, "under the older serial");
     site.validated("older");

@@ -64,9 +64,14 @@ struct Round {
     is_renewal: bool,
 }
 
+/// True for the long form of the tests of changes.
+fn is_soak() -> bool {
+    std::env::var_os("OFFLINE_KSK_TRANSFER_SOAK").is_some()
+}
+
 /// Some changes one by one, others in bursts; with OFFLINE_KSK_TRANSFER_SOAK 1000 one by one, and 100 renewals.
 fn rounds() -> Vec<Round> {
-    if std::env::var_os("OFFLINE_KSK_TRANSFER_SOAK").is_some() {
+    if is_soak() {
         return (1..=1000).map(|number| Round { burst: 1, is_renewal: number % 10 == 0 }).collect();
     }
     let round = |number| Round { burst: if number < 4 { 1 } else { 12 }, is_renewal: number % 4 == 3 };
@@ -76,14 +81,19 @@ fn rounds() -> Vec<Round> {
 /// A secondary, for messages and names of files.
 type SecondaryAt = (String, SocketAddr);
 
-/// Makes the changes and renewals of [`rounds`]; each secondary must have each version in time. Two independent validators look now and then,
+/// Makes the changes and renewals of [`rounds`]; each secondary must have each version within `limit`. Two independent validators look now and then,
 /// and at the end, at the zone that each gives, as of the time of the primary. Gives how many renewals there were.
-fn follow_every_version(primary: &mut Primary, secondaries: &[SecondaryAt], dir: &Path) -> u64 {
+fn follow_every_version(
+    primary: &mut Primary,
+    secondaries: &[SecondaryAt],
+    limit: Duration,
+    dir: &Path,
+) -> u64 {
     let slowest = Cell::new(Duration::ZERO);
     let follow = |serial: u32, what: &str| {
         let begin = Instant::now();
         for (name, address) in secondaries {
-            common::wait_for(&format!("{name} to have {what}, serial {serial}"), STALE, || {
+            common::wait_for(&format!("{name} to have {what}, serial {serial}"), limit, || {
                 serial_at(*address).filter(|found| *found == serial)
             });
         }
@@ -158,7 +168,7 @@ fn secondaries_of_three_products_follow_every_change_by_notify_and_ixfr() {
         })
         .collect();
     let named = secondaries.iter().map(|secondary| (format!("{:?}", secondary.product), secondary.address));
-    let forced = follow_every_version(&mut primary, &named.collect::<Vec<_>>(), dir.path());
+    let forced = follow_every_version(&mut primary, &named.collect::<Vec<_>>(), STALE, dir.path());
     let key = format!("hmac-sha256:{}:{}", primary::KEY, primary::SECRET);
     let ours = records_at(primary.address, Some(&key));
     assert!(ours.len() > 100, "{}", ours.len());
