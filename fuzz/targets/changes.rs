@@ -59,6 +59,20 @@ pub fn zone_content(data: &[u8]) -> bool {
     true
 }
 
+/// The file `differences-0`, as sections whose checksums are made to be right. What it holds is written so that it reads as the same, and its
+/// differences are put together as for a secondary that is behind.
+pub fn zone_differences(data: &[u8]) -> bool {
+    let (octets, _) = signer::seal(&sections(data));
+    let Some(read) = signer::read_differences(&octets, zone().origin()) else { return false };
+    let written = signer::stored_differences(&read, zone().origin());
+    let again = signer::read_differences(&written, zone().origin()).expect("what was written reads");
+    assert_eq!(again, read);
+    let Some(merged) = signer::merged_differences(&read) else { return false };
+    let written = signer::stored_differences(&merged, zone().origin());
+    assert_eq!(signer::read_differences(&written, zone().origin()), Some(merged));
+    true
+}
+
 /// Octets of `content-changes` in front of the first change.
 const HEAD: usize = 10 + 9 + 32 + 8 + 16;
 
@@ -77,16 +91,28 @@ pub fn zone_content_seeds() -> Vec<Vec<u8>> {
         let (content, changes) = signer::stored_content(zone(), current, next);
         let mut journal = signer::open(&changes);
         journal[0].1.clear();
-        let sections = signer::open(&content).into_iter().chain(journal);
-        sections.fold(Vec::new(), |mut out, (kind, payload)| {
-            out.push(kind);
-            out.extend(u16::try_from(payload.len()).expect("a small zone").to_be_bytes());
-            out.extend(payload);
-            out
-        })
+        in_octets(signer::open(&content).into_iter().chain(journal))
     };
     let updates = update_seeds();
     vec![seed(zone(), zone()), seed(&change(&updates[0]), zone()), seed(zone(), &change(&updates[1]))]
+}
+
+/// Inputs of [`zone_differences`]: one difference, and two that follow on each other.
+pub fn zone_differences_seeds() -> Vec<Vec<u8>> {
+    let (versions, origin) =
+        ([(7, [192, 0, 2, 7]), (8, [192, 0, 2, 8]), (10, [192, 0, 2, 7])], zone().origin());
+    let file = |versions| signer::stored_differences(&signer::differences_of(origin, versions), origin);
+    [&versions[..2], &versions[..]].map(|versions| in_octets(signer::open(&file(versions)))).to_vec()
+}
+
+/// Sections as the targets take them.
+fn in_octets(sections: impl IntoIterator<Item = (u8, Vec<u8>)>) -> Vec<u8> {
+    sections.into_iter().fold(Vec::new(), |mut out, (kind, payload)| {
+        out.push(kind);
+        out.extend(u16::try_from(payload.len()).expect("a small zone").to_be_bytes());
+        out.extend(payload);
+        out
+    })
 }
 
 /// A record of class `class` whose owner is this and the name of the zone.

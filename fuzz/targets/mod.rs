@@ -9,6 +9,7 @@ mod dns;
 mod exchange;
 mod files;
 mod network;
+mod pair;
 mod seeds;
 
 pub use seeds::seeds;
@@ -39,8 +40,10 @@ pub const TARGETS: &[Target] = &[
     ("incoming_transfer", changes::incoming_transfer),
     ("key_files", files::key_files),
     ("knot_text", exchange::knot_text),
+    ("lease", pair::lease),
     ("name", dns::name),
     ("named_conf", files::named_conf),
+    ("pair_origin", pair::pair_origin),
     ("query", answers::query),
     ("rdata_wire", dns::rdata_wire),
     ("record_text", dns::record_text),
@@ -55,6 +58,7 @@ pub const TARGETS: &[Target] = &[
     ("update", changes::update),
     ("web_config", network::web_config),
     ("zone_content", changes::zone_content),
+    ("zone_differences", changes::zone_differences),
     ("zone_file", files::zone_file),
     ("zone_state", files::zone_state),
 ];

@@ -16,7 +16,10 @@ use crate::protocol::{QuerySettings, ServerIdentity};
 use crate::rules::{RecordProblem, ZoneRules};
 use crate::runtime;
 use crate::signing::SignedZone;
-pub use crate::state::fuzzing::{Sections, open, read_content, read_state, seal, stored, stored_content};
+pub use crate::state::fuzzing::{
+    Differences, Sections, differences_of, merged_differences, open, read_content, read_differences,
+    read_state, seal, stored, stored_content, stored_differences,
+};
 pub use crate::transfer::fuzzing::TransferSite;
 use crate::update::{ServedApex, UpdateMessage, evaluate};
 use crate::zone::{Zone, ZoneBuilder};

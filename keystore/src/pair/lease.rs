@@ -359,8 +359,11 @@ impl Lease {
             *value = lines.get(at).and_then(|line| line.strip_prefix(key)).ok_or(at + 1)?;
         }
         let [head, host, node, generation, renewed, expires, forced, begun, end] = values;
-        let seconds =
-            |text: &str| Generation::parse(text).map(|number| Timestamp::from_secs(number.number()));
+        // A time that is later than any that is written is damage.
+        let seconds = |text: &str| {
+            let number = Generation::parse(text)?.number();
+            Some(Timestamp::from_secs(number)).filter(|time| time.secs() == number)
+        };
         let is_yes = |text: &str, at: usize| match text {
             "yes" => Ok(true),
             "no" => Ok(false),
@@ -444,6 +447,7 @@ mod tests {
             ("generation 2", "generation -2", 4),
             ("generation 2", "generation 3", 4),
             ("renewed 1", "renewed +1", 5),
+            ("renewed 1", "renewed 91111", 5),
             ("expires 1", "expires x", 6),
             ("forced yes", "forced maybe", 7),
             ("begun no", "begun", 8),

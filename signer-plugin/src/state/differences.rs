@@ -101,9 +101,7 @@ impl DifferenceStore {
     fn replace(&mut self, history: &[Arc<Difference>]) -> io::Result<HistoryEnd> {
         self.folder.make()?;
         let file = self.in_use.is_some_and(|end| !end.file);
-        let mut sealer = Sealer::begin(Vec::new(), FORMAT)?;
-        sealer.section(HEAD, self.zone.as_wire())?;
-        let (octets, end) = put(file, sealer, history)?;
+        let (octets, end) = whole(file, &self.zone, history)?;
         durable::write_unsynced(&self.path(file), &octets, 0o600)?;
         Ok(end)
     }
@@ -134,6 +132,17 @@ impl DifferenceStore {
         self.held = found.last().filter(|_| is_whole).map(|last| Held { last: Arc::clone(last), end });
         Ok(found)
     }
+}
+
+/// A file with these differences.
+pub(super) fn whole(
+    file: bool,
+    zone: &Name,
+    history: &[Arc<Difference>],
+) -> io::Result<(Vec<u8>, HistoryEnd)> {
+    let mut sealer = Sealer::begin(Vec::new(), FORMAT)?;
+    sealer.section(HEAD, zone.as_wire())?;
+    put(file, sealer, history)
 }
 
 /// Puts differences behind what a file has.

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use keystore::dns::Name;
+use keystore::dns::{Name, Rtype};
 use keystore::exchange::Bundle;
 use keystore::time::Timestamp;
 
-use super::facts::{Publication, SigningFacts, VersionFacts};
+use super::facts::{HistoryEnd, Publication, SigningFacts, VersionFacts};
 use super::sections::{Sealer, SectionKind, Unsealer};
-use super::{ContentStore, FORMAT, advance, content, journal, restore, snapshot};
+use super::{ContentStore, FORMAT, advance, content, differences, journal, restore, snapshot};
+use crate::difference::{Difference, RecordList};
 use crate::signing::{Denial, RestoreTimes, SignedZone, StoredChanges};
 use crate::zone::{ContentChange, Zone};
 
@@ -97,4 +98,49 @@ pub fn stored_content(base: &Zone, current: &Zone, next: &Zone) -> (Vec<u8>, Vec
     let change = ContentChange::between(current, next, most).unwrap_or_default();
     let changes = content::begin(&id, 1).and_then(|sealer| content::put_change(sealer, &change));
     (octets, changes.map(|(changes, ..)| changes).unwrap_or_default())
+}
+
+/// Differences that follow on each other, the oldest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Differences(Vec<Arc<Difference>>);
+
+/// What a file `differences-0` of a zone holds, where a version names its end as what leads to it.
+#[must_use]
+pub fn read_differences(octets: &[u8], zone: &Name) -> Option<Differences> {
+    let mut unsealer = Unsealer::begin(octets, FORMAT).ok()?;
+    while unsealer.next().ok()?.is_some() {}
+    let end = HistoryEnd { file: false, digest: unsealer.digest(), len: unsealer.position() };
+    differences::read(octets, zone, end).ok().map(Differences)
+}
+
+/// The file of a zone with these differences, as `DifferenceStore::save` writes it.
+#[must_use]
+pub fn stored_differences(history: &Differences, zone: &Name) -> Vec<u8> {
+    differences::whole(false, zone, &history.0).map(|(octets, _)| octets).unwrap_or_default()
+}
+
+/// What leads from each of these versions to the next one: each has a serial, and one address at one name.
+#[must_use]
+pub fn differences_of(owner: &Name, versions: &[(u32, [u8; 4])]) -> Differences {
+    let owner = owner.as_wire();
+    let soa = |serial: u32| {
+        let rdata = [&[0, 0][..], &serial.to_be_bytes(), &[0; 16]].concat();
+        RecordList::new([(owner.to_vec(), Rtype::SOA, 60, rdata)])
+    };
+    let content = |address: [u8; 4]| RecordList::new([(owner.to_vec(), Rtype::A, 60, address.to_vec())]);
+    let step = |pair: &[(u32, [u8; 4])]| {
+        let [old, new] = [pair.first()?, pair.last()?];
+        let lists = [old, new].map(|(serial, address)| (*serial, soa(*serial), content(*address)));
+        let [(from, old_soa, old), (to, new_soa, new)] = &lists;
+        Some(Arc::new(Difference::of_lists((*from, old_soa, old), (*to, new_soa, new))))
+    };
+    Differences(versions.windows(2).filter_map(step).collect())
+}
+
+/// All of them in one; `None` when there are none.
+#[must_use]
+pub fn merged_differences(history: &Differences) -> Option<Differences> {
+    let (first, rest) = history.0.split_first()?;
+    let merged = rest.iter().fold((**first).clone(), |merged, next| merged.merged(next));
+    Some(Differences(vec![Arc::new(merged)]))
 }
