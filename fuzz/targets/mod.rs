@@ -9,7 +9,6 @@ mod dns;
 mod exchange;
 mod files;
 mod network;
-mod pair;
 mod seeds;
 
 pub use seeds::seeds;
@@ -40,10 +39,8 @@ pub const TARGETS: &[Target] = &[
     ("incoming_transfer", changes::incoming_transfer),
     ("key_files", files::key_files),
     ("knot_text", exchange::knot_text),
-    ("lease", pair::lease),
     ("name", dns::name),
     ("named_conf", files::named_conf),
-    ("pair_origin", pair::pair_origin),
     ("query", answers::query),
     ("rdata_wire", dns::rdata_wire),
     ("record_text", dns::record_text),

@@ -9,7 +9,6 @@ use super::answers::{NOW, ZONE};
 use super::changes::{incoming_transfer_seeds, update_seeds, zone_content_seeds, zone_differences_seeds};
 use super::files::zone_state_seeds;
 use super::network::transfer_key;
-use super::pair::{ORIGINS, lease_seeds};
 
 /// Targets, each with an input.
 pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
@@ -25,7 +24,6 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     put("web_config", &WEB_CONFIG.map(str::as_bytes));
     put("token_uri", &URIS.map(str::as_bytes));
     put("state_files", &STATE_FILES.map(str::as_bytes));
-    put("pair_origin", &ORIGINS.map(str::as_bytes));
     put("accepted_skr", &[b"", b"\x00\x00\x00\x01;", b"\x01\x00\x02\x00\x01\x80\x01\x02a\t"]);
     put(
         "token_messages",
@@ -95,7 +93,6 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         ("zone_state", zone_state_seeds()),
         ("zone_content", zone_content_seeds()),
         ("zone_differences", zone_differences_seeds()),
-        ("lease", lease_seeds()),
         ("update", update_seeds()),
         ("incoming_transfer", incoming_transfer_seeds()),
     ] {
