@@ -483,7 +483,7 @@ mod tests {
             (off_curve, CheckId::KsrKeyInvalid),
         ] {
             let text = format!("{key:?}");
-            // Twice, and told once.
+            // Two bundles have the key, and it is reported once.
             let bad = ksr(vec![(0, vec![key.clone()]), (50, vec![key])]);
             assert_eq!(ids(&bad, Waivers::NONE), [(id, false)], "{text}");
         }

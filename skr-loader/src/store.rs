@@ -561,7 +561,7 @@ fn scan(dir: &Path, state: &mut AcceptedState, tidy: bool) -> Result<(), StoreEr
         let path = entry.map_err(io)?.path();
         let Some(generation) = generation_of(&path) else { continue };
         let Some(in_force) = in_force else {
-            // Without `current` nobody can say which of them were accepted: kept, and their numbers not used again.
+            // Without `current` nobody can say which of them were accepted: their files stay, and their numbers are not given out again.
             highest = highest.max(generation);
             continue;
         };
@@ -577,7 +577,7 @@ fn scan(dir: &Path, state: &mut AcceptedState, tidy: bool) -> Result<(), StoreEr
             *known = generation.max(*known);
         }
     }
-    // A generation whose file is gone has had its number, too.
+    // A number is never given out again: `current` names generations whose files may have been removed since.
     let current = read_if_good(&dir.join(store::CURRENT), 1024)?;
     let named = current.and_then(|octets| store::parse_current(&octets)).map_or(0, |(named, _)| named);
     state.next = highest.max(named).saturating_add(1);

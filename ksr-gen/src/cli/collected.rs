@@ -109,7 +109,7 @@ impl Collected {
     }
 }
 
-/// Not more names than a person reads.
+/// The first names, and how many more there are.
 pub(super) fn some(names: &[String]) -> String {
     const NAMED: usize = 20;
     let more = names.len().saturating_sub(NAMED);

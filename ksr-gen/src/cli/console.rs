@@ -91,7 +91,7 @@ impl Console<'_> {
         let pace = Pace::start(clock());
         let shown = Mutex::new((&mut *self, pace));
         let out = work(&|done| {
-            // Another thread shows it, then.
+            // The thread that holds the lock shows the progress.
             let Ok(mut shown) = shown.try_lock() else { return };
             let (console, pace) = &mut *shown;
             if pace.is_due(clock()) {

@@ -103,7 +103,7 @@ pub(super) fn run(
 enum ZoneSource {
     /// The `[[zone]]` tables of an `offline-ksk.toml`, by the name in lower case.
     Tables(BTreeMap<Name, Zone>),
-    /// One policy and one folder for all.
+    /// All zones have one policy and one key folder.
     Same(Box<Policy>),
 }
 
@@ -168,7 +168,7 @@ struct All<'a> {
 struct Files {
     /// The requests, or the file that is checked.
     requests: Vec<u8>,
-    /// `--previous`; empty without.
+    /// The SKRs of `--previous`; empty where the option is not given.
     previous: Vec<u8>,
     /// `--parent-ds`, by the zone in lower case.
     parents: HashMap<Name, ParentDs>,

@@ -81,7 +81,7 @@ enum Verdict {
     Ok,
     Warning,
     Refused,
-    /// Not looked at, and why.
+    /// The check was not made, and why.
     Skipped(&'static str),
 }
 

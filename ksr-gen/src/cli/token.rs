@@ -54,7 +54,7 @@ pub(super) fn run(
     let job = || TokenJob::new(line, now);
     match words.as_slice() {
         ["list"] => show::list(&job()?, console),
-        // The key files name tokens as well.
+        // A token that no option names may be named by the key files.
         ["check"] => show::check(&TokenJob::with_any(line, now)?, None, console),
         ["check", zone] => show::check(&TokenJob::with_any(line, now)?, Some(&zone_name(zone)?), console),
         ["adopt", zone, key] => {
@@ -70,7 +70,7 @@ pub(super) fn run(
 }
 
 impl<'a> TokenJob<'a> {
-    /// With a token at least.
+    /// The job; an error where neither an option nor the policy names a token.
     fn new(line: &'a CommandLine, now: Timestamp) -> Result<Self, Failure> {
         let job = Self::with_any(line, now)?;
         if !job.stores.is_empty() {
