@@ -8,11 +8,11 @@ def free_port():
         return s.getsockname()[1]
 
 
-def ask_soa(port, zone):
+def ask_soa(port, zone, seconds=0.3):
     """RCODE, number of answers and serial that a query for the SOA record brings; nothing when no reply comes."""
     query = b"\0\7\1\0\0\1\0\0\0\0\0\0" + b"".join(bytes([len(l)]) + l.encode() for l in zone.split(".")) + b"\0\0\6\0\1"
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
-        s.settimeout(0.3)
+        s.settimeout(seconds)
         try:
             s.sendto(query, ("127.0.0.1", port))
             reply = s.recv(4096)

@@ -124,7 +124,7 @@ class Site:
             return 0
 
     def answers(self, name):
-        said = ask_soa(self.dns, name)
+        said = ask_soa(self.dns, name, 0.2)
         return said is not None and said[0] == 0 and said[1] > 0
 
     def until_served(self, names):

@@ -59,9 +59,10 @@ pub enum NoticeError {
     Hook(#[from] RunError),
 }
 
-/// Pauses after a hook that failed, in seconds. A mail server that is down for the night is noticed within an hour of its return.
-const BACKOFF: Backoff = Backoff::new(FIRST_WAIT, 3600);
+/// Seconds until a failed hook is tried again for the first time.
 const FIRST_WAIT: u64 = 60;
+/// Pauses after a hook that failed. The longest one is an hour, so that people are told within an hour after a mail server is back.
+const BACKOFF: Backoff = Backoff::new(FIRST_WAIT, 3600);
 
 /// Who was told what, as far as it is not in files: failures, and when to try again.
 #[derive(Debug, Default)]

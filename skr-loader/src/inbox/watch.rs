@@ -15,7 +15,7 @@ use keystore::time::Timestamp;
 use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind, RenameMode};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 
-/// First and longest pause between two tries to set the watch, in seconds.
+/// Pauses between two tries to set the watch, in seconds.
 const BACKOFF: Backoff = Backoff::new(1, 60);
 
 /// What happened in the inbox.

@@ -14,7 +14,7 @@ use crate::inbox::Dropped;
 use crate::report;
 use crate::store::{self, AcceptedState, CommitError, Digest, InForce, StoreRead, history, revoked};
 
-/// First and longest pause, in seconds, between two tries to read a store that could not be read.
+/// Pauses between two tries to read a store that could not be read, in seconds.
 const BACKOFF: Backoff = Backoff::new(1, 60);
 
 #[derive(Debug)]

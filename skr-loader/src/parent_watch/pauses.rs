@@ -1,4 +1,4 @@
-//! Pauses that are told one by one: between looks at the servers and behind failures.
+//! Pauses between tries that do not simply double: between looks at the servers, and after failures at the parent.
 
 use std::time::Duration;
 

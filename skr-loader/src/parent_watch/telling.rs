@@ -53,7 +53,7 @@ const LOOKUPS: Pauses = Pauses(&[
     Duration::from_secs(900),
     Duration::from_secs(3600),
 ]);
-/// Pauses behind a NOTIFY that has got no answer of which the last is a day, so that a receiver that is mended is told. It ends when
+/// Pauses after a NOTIFY that got no answer. The last one goes on, so that a receiver that answers again is told within a day; sending ends when
 /// the DS records are what is asked for.
 const SENDS: Pauses = Pauses(&[
     Duration::from_secs(60),

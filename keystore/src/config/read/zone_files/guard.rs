@@ -9,7 +9,7 @@ use crate::dns::Name;
 use crate::policy::{PolicyFinding, PolicySeverity};
 use crate::removal_limit::{self, MAX_REMOVAL};
 use crate::shared::Shared;
-use crate::store::accepted_mark;
+use crate::store::{accepted_mark, zone_dir};
 use crate::time::Timestamp;
 
 use std::path::Path;
@@ -128,12 +128,21 @@ impl FilesRead {
         kept: &mut KeptZones,
     ) {
         let accepted = state_dir.map(|folder| folder.join("accepted"));
-        let has_skr =
-            |zone: &Name| accepted.as_ref().is_some_and(|folder| accepted_mark(folder, zone).is_some());
-        // A template serves many zones and may be changed by mistake; the file of a zone may say that another host signs it from now on.
-        let loses_signer = |zone: &ZoneConfig| match zone.source {
+        // Where it cannot be known whether there is an accepted SKR, there may be one.
+        let may_have_skr = |zone: &Name| {
+            accepted.as_ref().is_none_or(|folder| {
+                accepted_mark(folder, zone).is_some()
+                    || !matches!(zone_dir(folder, zone).try_exists(), Ok(false))
+            })
+        };
+        // A person writes the file of one zone: without an SKR nobody validates the zone by what is signed here, and the file may say that another
+        // host signs it from now on. A template serves many zones and may be changed by mistake: what comes from a catalog stays signed here.
+        let loses_signer = |zone: &ZoneConfig, before: &ZoneConfig| match zone.source {
             ZoneSource::MainFile => false,
-            ZoneSource::ZoneFile(_) => !zone.versions.signing.is_signed() && has_skr(&zone.name),
+            ZoneSource::ZoneFile(_) => {
+                let was_member = matches!(before.source, ZoneSource::Member(_));
+                !zone.versions.signing.is_signed() && (was_member || may_have_skr(&zone.name))
+            }
             ZoneSource::Member(_) => !zone.is_signed_here(),
         };
         let signed =
@@ -145,7 +154,7 @@ impl FilesRead {
             let (Some(origin), Some(before)) = (zone.source.origin(), signed.get(&zone.name)) else {
                 return true;
             };
-            if !loses_signer(zone) || is_released(&zone.name) {
+            if !loses_signer(zone, before) || is_released(&zone.name) {
                 return true;
             }
             files.extend(zone.source.file().cloned());

@@ -649,6 +649,13 @@ fn zones_with_an_accepted_skr_stay_signed_until_a_person_releases_what_would_hav
     assert_eq!(held.zone_files.held, [Name::parse("a.example").unwrap()]);
     // It holds over a look and a restart.
     assert_eq!(signing(&site.around(Some(&held))), expected);
+    // Where nobody can know whether there is an SKR, all zones stay signed.
+    fs::rename(site.path("state/accepted"), site.path("state/away")).unwrap();
+    fs::write(site.path("state/accepted"), "no folder").unwrap();
+    let unknown = site.around(Some(&first));
+    assert_eq!(signing(&unknown), ["a.example. online", "b.example. online", "c.example. online"]);
+    fs::remove_file(site.path("state/accepted")).unwrap();
+    fs::rename(site.path("state/away"), site.path("state/accepted")).unwrap();
     let again = site.restart(&held);
     assert_eq!(signing(&again), expected, "{}", said(&again));
     release::write(&site.path("state"), &held.zone_files.held, NOW).unwrap();
