@@ -5,9 +5,11 @@
 
 #[path = "../common/certificate.rs"]
 mod certificate;
+mod clients;
 mod connections;
 mod flood;
 mod hostile;
+mod primary;
 mod reload;
 mod report;
 mod server;

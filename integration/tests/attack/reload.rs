@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::certificate;
+use crate::clients::{Https, Quic, Updater};
 use crate::report::long_seconds;
-use crate::server::{CERTIFICATE, Server, asks, connect, wait_for};
+use crate::server::{CERTIFICATE, NAMES, Server, asks, connect, wait_for};
 
 /// Files that the server may open.
 const DESCRIPTORS: u64 = 1024;
@@ -56,14 +57,28 @@ impl Load {
 #[test]
 fn no_answer_is_lost_while_certificate_configuration_and_zone_change() {
     let server = Server::start(DESCRIPTORS);
-    let loads = ["UDP", "TCP", "TCP, a connection for each query", "TLS", "TLS, a connection for each query"]
-        .map(Load::new);
-    let [udp, tcp, tcp_anew, tls, tls_anew] = &loads;
+    let loads = [
+        "UDP",
+        "UDP, a zone from a primary",
+        "TCP",
+        "TCP, a connection for each query",
+        "TLS",
+        "TLS, a connection for each query",
+        "HTTPS",
+        "HTTPS, a connection for each query",
+        "QUIC",
+        "signed updates over TCP",
+    ]
+    .map(Load::new);
+    let [udp, from, tcp, tcp_anew, tls, tls_anew, https, https_anew, quic, updates] = &loads;
     let stop = AtomicBool::new(false);
     let mut times = Vec::new();
     std::thread::scope(|scope| {
         // One datagram each: nothing is asked again.
-        scope.spawn(|| udp.run(&stop, || server.answers_datagram(TIME)));
+        for (load, name) in [udp, from].into_iter().zip(NAMES) {
+            let (server, stop) = (&server, &stop);
+            scope.spawn(move || load.run(stop, || server.answers_datagram(name, TIME)));
+        }
         scope.spawn(|| tcp.run_on(&stop, || connect(CLIENT, server.dns)));
         scope.spawn(|| {
             tcp_anew.run(&stop, || connect(CLIENT, server.dns).is_ok_and(|mut open| asks(&mut open)))
@@ -72,6 +87,22 @@ fn no_answer_is_lost_while_certificate_configuration_and_zone_change() {
         scope.spawn(|| {
             let answered = || server.connect_tls(CLIENT, false).is_ok_and(|mut open| asks(&mut open));
             tls_anew.run(&stop, answered);
+        });
+        scope.spawn(|| {
+            let mut open = Https::connect(CLIENT, &server, TIME).unwrap();
+            https.run(&stop, || open.asks(TIME));
+        });
+        scope.spawn(|| {
+            let answered = || Https::connect(CLIENT, &server, TIME).is_some_and(|mut open| open.asks(TIME));
+            https_anew.run(&stop, answered);
+        });
+        scope.spawn(|| {
+            let mut open = Quic::connect(CLIENT, &server, TIME).unwrap();
+            quic.run(&stop, || open.asks(TIME));
+        });
+        scope.spawn(|| {
+            let mut client = Updater::new(&server, "changed");
+            updates.run(&stop, || client.changes_tcp(CLIENT, server.dns));
         });
         let changed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| change(&server)));
         stop.store(true, Ordering::Relaxed);
@@ -103,10 +134,11 @@ fn change(server: &Server) -> Vec<[u128; 3]> {
         if end.map_or(round >= ROUNDS, |end| Instant::now() >= end) {
             break;
         }
-        let serial = server.serial().expect("a serial");
         let begun = Instant::now();
         let [mut of_zone, mut of_certificate, mut of_configuration] = [None; 3];
-        crate::server::replace(&server.zone_file(), &format!("{zone}round{round} A 192.0.2.77\n"));
+        let label = format!("round{round}");
+        crate::server::replace(&server.zone_file(), &format!("{zone}{label} A 192.0.2.77\n"));
+        let added = [&[label.len() as u8], label.as_bytes(), b"\x04demo\x07example\x00"].concat();
         certificate::write(server.dir(), CERTIFICATE, (-1, 365), None);
         let nsid = format!("round-{round}");
         server.configure(&config.replace("[signer]\n", &format!("[signer]\nnsid = \"{nsid}\"\n")));
@@ -114,7 +146,7 @@ fn change(server: &Server) -> Vec<[u128; 3]> {
             let note = |seen: &mut Option<u128>, is_there: bool| {
                 *seen = seen.or_else(|| is_there.then(|| begun.elapsed().as_millis()));
             };
-            note(&mut of_zone, server.serial().is_some_and(|now| now != serial));
+            note(&mut of_zone, server.asks_udp(&added).is_some());
             note(&mut of_certificate, server.answers_tls());
             note(&mut of_configuration, server.nsid().is_some_and(|now| now == nsid.as_bytes()));
             of_zone.is_some() && of_certificate.is_some() && of_configuration.is_some()

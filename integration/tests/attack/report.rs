@@ -1,13 +1,18 @@
 //! One attack: how long it takes, who asks meanwhile, and what came of it.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::server::{Server, wait_for};
+use crate::clients::Updater;
+use crate::server::{NAMES, RECOVERY, Server, wait_for};
 
 /// How long one attack takes at least, unless `OFFLINE_KSK_ATTACK_SECONDS` says otherwise.
 const SECONDS: u64 = 1;
+/// The message about a new version of a zone.
+const VERSION_LINE: &str = "the zone was signed";
+/// Pause between two updates: each is signed, and synced to the disk.
+const UPDATE_PAUSE: Duration = Duration::from_millis(100);
 /// Memory that the server may have more after an attack than before it: what the allocator keeps of its peak.
 const MOST_MEMORY_KEPT: usize = 64 << 20;
 /// Log lines of one kind about what happens on this host.
@@ -55,6 +60,9 @@ pub struct Report {
     lost: usize,
     /// Those that had to be sent again.
     repeated: usize,
+    /// Updates of a client with the key, and those that were not accepted.
+    updates: usize,
+    updates_lost: usize,
     health_asked: usize,
     health_lost: usize,
     pub most_descriptors: usize,
@@ -62,7 +70,8 @@ pub struct Report {
     log_lines: usize,
 }
 
-/// Runs an attack for its time, asks meanwhile over UDP, and over HTTP where strangers attack, and prints and returns what came of it.
+/// Runs an attack for its time, and prints and returns what came of it. Meanwhile names of both zones are asked for over UDP; where strangers
+/// attack, the health is asked for over HTTP, the first zone is changed by updates, and the second one gets a new version from its primary.
 pub fn under(
     server: &mut Server,
     name: &str,
@@ -75,16 +84,46 @@ pub fn under(
         (server.log().len(), server.memory(), server.descriptors());
     let attack = Attack::default();
     let mut report = Report::default();
+    let mut taken = None;
     let asked: &Server = server;
+    let (updates, updates_lost, repeated) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
+    if origin == Origin::Outside {
+        asked.primary.publish();
+    }
     std::thread::scope(|scope| {
         let attacking = scope.spawn(|| run(asked, &attack));
-        while Instant::now() < end || attack.is_busy.load(Ordering::Relaxed) && !attacking.is_finished() {
-            report.asked += 1;
-            match asked.asks_udp() {
-                Some(times) => report.repeated += usize::from(times > 1),
-                None => report.lost += 1,
+        if origin == Origin::Outside {
+            scope.spawn(|| {
+                let mut client = Updater::new(asked, "attacked");
+                // Each is signed and synced, on a machine that other tests may have busy.
+                let tries = if long_seconds().is_some() { 3 } else { 10 };
+                while attack.goes_on() {
+                    updates.fetch_add(1, Ordering::Relaxed);
+                    match client.changes_udp(asked.dns, tries) {
+                        Some(times) => repeated.fetch_add(usize::from(times > 1), Ordering::Relaxed),
+                        None => updates_lost.fetch_add(1, Ordering::Relaxed),
+                    };
+                    std::thread::sleep(UPDATE_PAUSE);
+                }
+            });
+        }
+        let waits = |taken: &Option<Duration>| {
+            origin == Origin::Outside && taken.is_none() && begun.elapsed() < RECOVERY
+        };
+        let is_busy = || attack.is_busy.load(Ordering::Relaxed) && !attacking.is_finished();
+        while Instant::now() < end || is_busy() || waits(&taken) {
+            for name in NAMES {
+                report.asked += 1;
+                match asked.asks_udp(name) {
+                    Some(times) => report.repeated += usize::from(times > 1),
+                    None => report.lost += 1,
+                }
             }
             if origin == Origin::Outside {
+                if taken.is_none() {
+                    asked.primary.notify(asked.dns);
+                    taken = asked.has_latest_transfer().then(|| begun.elapsed());
+                }
                 report.health_asked += 1;
                 report.health_lost += usize::from(!asked.is_healthy());
             }
@@ -94,11 +133,15 @@ pub fn under(
         }
         attack.stop.store(true, Ordering::Relaxed);
     });
+    (report.updates, report.updates_lost) = (updates.into_inner(), updates_lost.into_inner());
+    report.repeated += repeated.into_inner();
     let recovery = wait_for("the server as before", || {
+        server.primary.notify(server.dns);
         server.answers_udp()
             && server.answers_tcp()
             && server.answers_tls()
             && server.is_healthy()
+            && server.has_latest_transfer()
             && server.descriptors() <= descriptors_before + MOST_DESCRIPTORS_KEPT
     });
     assert!(server.is_running(), "{name}: the server has ended\n{}", server.log());
@@ -107,11 +150,14 @@ pub fn under(
     let memory_after = server.memory();
     let mib = |octets: usize| octets as f64 / f64::from(1 << 20);
     println!(
-        "ATTACK {name}: {} of {} answers lost, {} asked for again, {} of {} health checks lost; descriptors {descriptors_before}, at most {}, \
+        "ATTACK {name}: {} of {} answers lost, {} asked for again, {} of {} updates lost, transfer after {} ms, {} of {} health checks lost; descriptors {descriptors_before}, at most {}, \
          then {}; memory {:.1} MiB, at most {:.1}, then {:.1}; {} log lines ({} octets); recovered in {} ms",
         report.lost,
         report.asked,
         report.repeated,
+        report.updates_lost,
+        report.updates,
+        taken.map_or_else(|| "-".to_owned(), |after| after.as_millis().to_string()),
         report.health_lost,
         report.health_asked,
         report.most_descriptors,
@@ -125,14 +171,22 @@ pub fn under(
     );
     // A kind may have come up at the end of the minute before, and does so at the begin and at the end of each whole one.
     let minutes = usize::try_from(begun.elapsed().as_secs() / 60).unwrap();
+    let (accepted, mut versions) = (report.updates - report.updates_lost, 0);
     for (kind, count) in kinds(&log) {
         let most = if origin == Origin::Outside { minutes + 1 } else { MOST_LINES };
+        // Each version is told of, also those that updates make which were accepted.
+        let is_of_version = kind.contains(VERSION_LINE);
+        versions += if is_of_version { count } else { 0 };
+        let most = if is_of_version { most + accepted } else { most };
         assert!(count <= most, "{name}: {count} lines in {minutes} minutes: {kind}\n{log}");
     }
+    assert!(accepted == 0 || versions > 0, "{name}: no line tells of the versions of {accepted} updates");
     assert!(memory_after <= memory_before + MOST_MEMORY_KEPT, "{name}: {report:?}");
-    assert_eq!((report.lost, report.health_lost), (0, 0), "{name}: {report:?}");
+    assert_eq!((report.lost, report.updates_lost, report.health_lost), (0, 0, 0), "{name}: {report:?}");
     // On a machine that other tests have busy a datagram may be late.
-    assert!(long_seconds().is_none() || report.repeated * 100 <= report.asked, "{name}: {report:?}");
+    let all = report.asked + report.updates;
+    assert!(long_seconds().is_none() || report.repeated * 100 <= all, "{name}: {report:?}");
+    assert!(origin == Origin::ThisHost || taken.is_some(), "{name}: no transfer came during the attack");
     report
 }
 

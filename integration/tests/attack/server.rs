@@ -11,6 +11,7 @@ use keystore::durable;
 use openssl::ssl::{Ssl, SslContext, SslMethod, SslStream, SslVerifyMode};
 
 use crate::certificate;
+use crate::primary::{self, Primary};
 
 /// Time in which the server must be as before once an attack has ended.
 pub const RECOVERY: Duration = Duration::from_secs(20);
@@ -28,7 +29,12 @@ pub struct Server {
     pub https: SocketAddr,
     pub quic: SocketAddr,
     pub http: SocketAddr,
+    /// What its second zone comes from.
+    pub primary: Primary,
 }
+
+/// Names that clients ask for: one of the zone that is signed here, and one of the zone that comes from a primary.
+pub const NAMES: [&[u8]; 2] = [b"\x03www\x04demo\x07example\x00", primary::WWW];
 
 /// What the configuration has in `[signer]`, beside the certificate.
 const LISTEN: &str =
@@ -55,6 +61,13 @@ impl Server {
         let text = fs::read_to_string(&config).unwrap();
         let signer = format!("[signer]\n{LISTEN}tls-certificate = {file:?}\ntls-key = {key:?}\n");
         let text = text.replace("[signer]\n", &signer).replace("[[zone]]\n", UPDATE) + TRANSFER;
+        let primary = Primary::start();
+        let zone = format!(
+            "[[zone]]\nname = {:?}\nsigning = \"unsigned\"\nprimaries = [\"{}\"]\n",
+            primary::NAME,
+            primary.address
+        );
+        let text = text + &zone;
         durable::write(&config.with_file_name("acme.key"), KEY.as_bytes(), 0o600).unwrap();
         fs::write(&config, text).unwrap();
         let child = Command::new("prlimit")
@@ -66,7 +79,7 @@ impl Server {
             .spawn()
             .expect("prlimit of util-linux");
         let (https, quic) = (nowhere, nowhere);
-        let mut server = Self { child, dir, dns: nowhere, tls: nowhere, https, quic, http: nowhere };
+        let mut server = Self { child, dir, dns: nowhere, tls: nowhere, https, quic, http: nowhere, primary };
         let address = |log: &str, what: &str| -> Option<SocketAddr> {
             let line = log.lines().find(|line| line.contains(what))?;
             line.rsplit_once("address=")?.1.trim().parse().ok()
@@ -86,6 +99,7 @@ impl Server {
             true
         });
         wait_for("a signed zone", || server.answers_udp() && server.answers_tls() && server.is_healthy());
+        wait_for("the zone of the primary", || server.has_latest_transfer());
         server
     }
 
@@ -134,22 +148,27 @@ impl Server {
         pages.unwrap_or(0) * 4096
     }
 
-    /// How often a query over UDP had to be sent until it was answered well, at most three times, as a resolver does; `None`: it was not.
-    pub fn asks_udp(&self) -> Option<usize> {
-        (1..=3).find(|_| self.answers_datagram(Duration::from_secs(1)))
+    /// How often a query for a name over UDP had to be sent until it was answered well, at most three times, as a resolver does; `None`: it was not.
+    pub fn asks_udp(&self, name: &[u8]) -> Option<usize> {
+        (1..=3).find(|_| self.answers_datagram(name, Duration::from_secs(1)))
     }
 
     /// True when one datagram is answered well in this time.
-    pub fn answers_datagram(&self, time: Duration) -> bool {
+    pub fn answers_datagram(&self, name: &[u8], time: Duration) -> bool {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.set_read_timeout(Some(time)).unwrap();
         let mut answer = [0; 4096];
-        socket.send_to(&query(b"\x03www\x04demo\x07example\x00"), self.dns).is_ok()
+        socket.send_to(&query(name), self.dns).is_ok()
             && socket.recv(&mut answer).is_ok_and(|read| is_good(&answer[..read]))
     }
 
     pub fn answers_udp(&self) -> bool {
-        self.asks_udp().is_some()
+        NAMES.iter().all(|name| self.asks_udp(name).is_some())
+    }
+
+    /// True when the last version of the primary is served.
+    pub fn has_latest_transfer(&self) -> bool {
+        self.serial_of(primary::WIRE) == Some(self.primary.serial())
     }
 
     /// The same over TCP, from a network of its own.
@@ -214,9 +233,13 @@ impl Server {
     }
 
     pub fn serial(&self) -> Option<u32> {
+        self.serial_of(b"\x04demo\x07example\x00")
+    }
+
+    fn serial_of(&self, zone: &[u8]) -> Option<u32> {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(500))).ok()?;
-        let mut query = query(b"\x04demo\x07example\x00");
+        let mut query = query(zone);
         let at = query.len() - 3;
         query[at] = 6;
         let mut answer = [0; 4096];
