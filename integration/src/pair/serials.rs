@@ -13,6 +13,7 @@ use keystore::config::transfer::NotifyTarget;
 use keystore::config::{Config, catalog};
 use keystore::dns::Name;
 use keystore::pair::Sighting;
+use keystore::pair::takeover::SERIAL_JUMP;
 use keystore::store;
 use signer_plugin::transfer::serials::AskedSerial;
 use skr_loader::ask::each;
@@ -101,7 +102,7 @@ pub fn own_serial(config: &Config, zone: &Name) -> io::Result<Option<u32>> {
 /// When what keeps its serial cannot be read or written.
 pub fn raise(config: &Config, zone: &Name, floor: u32) -> io::Result<()> {
     match made_catalog(config, zone) {
-        Some(path) => KeptCatalog::raise_serial(&path, floor, clock::now()),
+        Some(path) => KeptCatalog::raise_serial(&path, floor, SERIAL_JUMP, clock::now()),
         None => signer_plugin::runtime::raise_serial(&state_of(config, zone), floor),
     }
 }

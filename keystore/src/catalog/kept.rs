@@ -11,7 +11,6 @@ use super::{Catalog, Member, next_serial};
 use crate::crypto::sha256;
 use crate::dns::Name;
 use crate::durable;
-use crate::pair::takeover::SERIAL_JUMP;
 use crate::policy::named_conf::read_regular;
 use crate::removal_limit::{self, MAX_REMOVAL};
 use crate::time::Timestamp;
@@ -85,12 +84,12 @@ impl KeptCatalog {
         }
     }
 
-    /// Has what is kept at `path` be served under a serial beyond `floor` by the next start, and beyond all that another host may give by the time;
-    /// call it while no process serves it, when this host takes over from another one.
+    /// Has what is kept at `path` be served under a serial beyond `floor` by the next start, and at least `jump` beyond the one of `now`, so that it is
+    /// beyond all that another host may give by the time; call it while no process serves it, when this host takes over from another one.
     ///
     /// # Errors
     /// When it cannot be read or written. When there is no file, and the serial of a first version would not be beyond `floor`.
-    pub fn raise_serial(path: &Path, floor: u32, now: Timestamp) -> io::Result<()> {
+    pub fn raise_serial(path: &Path, floor: u32, jump: u32, now: Timestamp) -> io::Result<()> {
         let Some(kept) = Self::read(path)? else {
             let is_beyond = next_serial(Some(floor), now) == next_serial(None, now);
             let what = || {
@@ -100,7 +99,7 @@ impl KeptCatalog {
             };
             return if is_beyond { Ok(()) } else { Err(io::Error::other(what())) };
         };
-        let serial = next_serial(Some(floor), now.plus(SERIAL_JUMP.into()));
+        let serial = next_serial(Some(floor), now.plus(jump.into()));
         Self { serial, ..kept }.write(path)
     }
 
@@ -248,7 +247,7 @@ mod tests {
             let _ = std::fs::remove_file(&path);
             let before = kept.map(|serial| KeptCatalog { serial, ..KeptCatalog::first(zones(0..3), NOW) });
             before.iter().for_each(|kept| kept.write(&path).unwrap());
-            KeptCatalog::raise_serial(&path, floor, NOW).unwrap();
+            KeptCatalog::raise_serial(&path, floor, 1000, NOW).unwrap();
             let found = KeptCatalog::read(&path).unwrap();
             assert_eq!(found, before.map(|before| KeptCatalog { serial: expected, ..before }));
             let next = next_serial(found.map(|found| found.serial), NOW);
@@ -256,11 +255,11 @@ mod tests {
         }
         let _ = std::fs::remove_file(&path);
         assert!(
-            KeptCatalog::raise_serial(&path, time, NOW).is_err(),
+            KeptCatalog::raise_serial(&path, time, 1000, NOW).is_err(),
             "it would begin with the serial of the other host"
         );
         std::fs::write(&path, "damaged").unwrap();
-        assert!(KeptCatalog::raise_serial(&path, 1, NOW).is_err());
+        assert!(KeptCatalog::raise_serial(&path, 1, 1000, NOW).is_err());
     }
 
     #[test]
