@@ -56,15 +56,21 @@ pub(super) enum Owner {
         file: Arc<Path>,
         /// It still has the zone; else it only keeps others from taking it before a person releases it.
         has_it: bool,
+        /// The zone is held, and is signed here.
+        is_held_signed: bool,
     },
 }
 
 impl Owner {
-    /// True where the zone may be of `source`.
-    fn allows(&self, source: &ZoneSource) -> bool {
+    /// True where the zone may be of `source`, which has it signed as `signing` says.
+    fn allows(&self, source: &ZoneSource, signing: Option<Signing>) -> bool {
         match (self, source) {
             (Self::File(file), source) => source.file() == Some(file),
-            (Self::Catalog { catalog, .. }, ZoneSource::Member(member)) => member.catalog == *catalog,
+            // Where another catalog would end the signing of a zone that is held, the guard of removals keeps the zone and says so.
+            (Self::Catalog { catalog, has_it, is_held_signed, .. }, ZoneSource::Member(member)) => {
+                let ends_signing = *is_held_signed && signing.is_some_and(|signing| !signing.is_here());
+                member.catalog == *catalog || (!has_it && ends_signing)
+            }
             // The folder is of this host.
             (Self::Catalog { has_it, .. }, ZoneSource::MainFile | ZoneSource::ZoneFile(_)) => !has_it,
         }
@@ -156,12 +162,12 @@ impl<'a> ZoneReader<'a> {
     }
 
     /// Notes an error where the zone is configured already.
-    fn claim(&mut self, name: &Name, value: &Value<'_, '_>, source: &ZoneSource) {
+    fn claim(&mut self, name: &Name, value: &Value<'_, '_>, source: &ZoneSource, signing: Option<Signing>) {
         if self.catalogs.contains(name) {
             value.error(format!("{name} is the name of a [[catalog]]"));
             return;
         }
-        if let Some(owner) = self.reserved.get(name).filter(|owner| !owner.allows(source)) {
+        if let Some(owner) = self.reserved.get(name).filter(|owner| !owner.allows(source, signing)) {
             value.error(format!("the zone {name} is already configured in {}", owner.file().display()));
             return;
         }
@@ -186,10 +192,10 @@ fn zone(
 ) -> Option<Shared<ZoneConfig>> {
     let name_value = table.require("name", "\"example.com\"");
     let name = name_value.as_ref().and_then(name::read);
-    if let (Some(name), Some(value)) = (&name, &name_value) {
-        reader.claim(name, value, source);
-    }
     let signing = signing(&mut table);
+    if let (Some(name), Some(value)) = (&name, &name_value) {
+        reader.claim(name, value, source, signing);
+    }
     let is_signed_here = signing.is_none_or(Signing::is_here);
     let policy =
         if is_signed_here { policy_of(&mut table, reader, source) } else { Some(no_policy(signing)) };

@@ -336,7 +336,9 @@ impl FilesRead {
                     let waits = (held.contains(&zone.name) || full.contains(&member.catalog))
                         && !released.contains(&zone.name);
                     let (catalog, file) = (member.catalog.clone(), Arc::clone(&member.file));
-                    (!is_handed && (has_it || waits)).then_some(Owner::Catalog { catalog, file, has_it })
+                    let is_held_signed = held.contains(&zone.name) && zone.is_signed_here();
+                    let owner = Owner::Catalog { catalog, file, has_it, is_held_signed };
+                    (!is_handed && (has_it || waits)).then_some(owner)
                 }
             };
             if let Some(owner) = owner {

@@ -135,8 +135,9 @@ impl FilesRead {
                     || !matches!(zone_dir(folder, zone).try_exists(), Ok(false))
             })
         };
-        // A person writes the file of one zone: without an SKR nobody validates the zone by what is signed here, and the file may say that another
-        // host signs it from now on. A template serves many zones and may be changed by mistake: what comes from a catalog stays signed here.
+        // A person writes the file of one zone. It may say that another host signs the zone from now on ("presigned"), and it may have a zone unsigned
+        // that has no accepted SKR, because nobody validates such a zone. A template serves many zones and may be changed by mistake: it ends the
+        // signing of no zone, and a file makes no zone unsigned that came from a catalog. The main file is the decision of a person, and is not judged.
         let loses_signer = |zone: &ZoneConfig, before: &ZoneConfig| match zone.source {
             ZoneSource::MainFile => false,
             ZoneSource::ZoneFile(_) => {
@@ -296,13 +297,13 @@ impl FilesRead {
         settings: &ZoneFileSettings<'_>,
         kept: &mut KeptZones,
     ) {
-        let finding = settings.place().error(message);
         match origin {
             Origin::Folder => {
-                self.errors.findings.push(finding);
+                self.errors.findings.push(settings.place().error(message));
                 self.passes.push(false);
             }
             Origin::Catalog(catalog) => {
+                let finding = settings.doc.place(0..0).error(message);
                 self.errors.note_catalog(&catalog, CatalogTroubleKind::Held, zones.len(), [finding]);
             }
         }
@@ -322,7 +323,7 @@ fn kept_signed(origin: &Origin, zones: &[Shared<ZoneConfig>]) -> String {
     let (count, named) = (zones.len(), named(zones));
     match origin {
         Origin::Folder => format!(
-            "{count} zone(s) have an accepted SKR, and are to be unsigned ({named}): while a DS stands at the parent, resolvers would answer SERVFAIL for them. They stay \
+            "{count} zone(s) that are signed here are to be unsigned ({named}): while a DS stands at the parent, resolvers would answer SERVFAIL for them. They stay \
              signed until `offline-ksk zone release`; remove the DS first, and wait for its TTL"
         ),
         Origin::Catalog(catalog) => format!(
@@ -345,3 +346,6 @@ fn held_back(origin: &Origin, held: &[Shared<ZoneConfig>], total: usize) -> Stri
         ),
     }
 }
+
+#[cfg(test)]
+mod tests;

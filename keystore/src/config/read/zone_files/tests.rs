@@ -642,7 +642,7 @@ fn zones_with_an_accepted_skr_stay_signed_until_a_person_releases_what_would_hav
     let held = site.around(Some(&first));
     assert_eq!(signing(&held), expected);
     assert!(
-        said(&held).contains("1 zone(s) have an accepted SKR, and are to be unsigned (a.example.)"),
+        said(&held).contains("1 zone(s) that are signed here are to be unsigned (a.example.)"),
         "{}",
         said(&held)
     );
