@@ -22,6 +22,7 @@ pub mod control;
 pub mod deliver;
 #[doc(hidden)]
 pub mod files;
+mod folder_events;
 #[cfg(feature = "testing")]
 #[doc(hidden)]
 pub mod fuzzing;

@@ -15,7 +15,9 @@ use keystore::config::Config;
 use keystore::config::zone_files::{FolderMark, release};
 use metrics::changed::{self, FileMark};
 use notify::event::{AccessKind, AccessMode};
-use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use notify::{Event, EventKind, RecommendedWatcher};
+
+use crate::folder_events;
 
 /// Pause between two looks at the folder itself.
 const LOOK: Duration = Duration::from_secs(5);
@@ -210,7 +212,7 @@ fn tell_of(path: &Path, wake: SyncSender<()>) -> notify::Result<RecommendedWatch
         }
     };
     let mut watcher = notify::recommended_watcher(on_event)?;
-    watcher.watch(path, RecursiveMode::NonRecursive)?;
+    folder_events::watch(&mut watcher, path)?;
     Ok(watcher)
 }
 

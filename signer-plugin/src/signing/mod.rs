@@ -25,6 +25,7 @@
 mod apex;
 mod block;
 mod check;
+mod check_next;
 pub(crate) mod denial;
 mod draft;
 mod given;
@@ -44,6 +45,7 @@ mod verify_made;
 mod zonemd;
 
 pub use check::CheckError;
+pub(crate) use check_next::Checks;
 pub use denial::{Denial, Nsec3};
 pub use imported::SignedFile;
 pub use output::SignedRecord;
@@ -53,7 +55,7 @@ pub use reuse::RetiringKey;
 pub(crate) use stored::{
     RestoreError, RestoreTimes, SigningKeyInfo, StoredApexRrset, StoredChanges, StoredVersion,
 };
-pub(crate) use verifier::{Checks, FoundRight};
+pub(crate) use verifier::FoundRight;
 
 use std::sync::{Arc, OnceLock};
 

@@ -12,8 +12,10 @@ use keystore::config::WatchMode;
 use keystore::open::{self, OpenError};
 use keystore::retry::{Backoff, Retry};
 use keystore::time::Timestamp;
+use notify::RecommendedWatcher;
 use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind, RenameMode};
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+
+use crate::folder_events;
 
 /// Pauses between two tries to set the watch, in seconds.
 const BACKOFF: Backoff = Backoff::new(1, 60);
@@ -248,7 +250,7 @@ impl Watch {
                 }
             }
         })?;
-        watcher.watch(&self.dir, RecursiveMode::NonRecursive)?;
+        folder_events::watch(&mut watcher, &self.dir)?;
         if let Some(system) = shared_file_system(&self.dir) {
             tracing::warn!(
                 inbox = %self.dir.display(),
