@@ -17,7 +17,7 @@ use crate::config::zone_files::{
     CatalogTroubleKind, FolderMark, LeftOut, Origin, ZoneFileErrors, ZoneFileText, ZoneFiles, ZoneSource,
     list, release,
 };
-use crate::config::{Config, ZoneConfig};
+use crate::config::{Config, Signing, ZoneConfig};
 use crate::dns::Name;
 use crate::policy::finding::Place;
 use crate::policy::table::{Document, DocumentError, Table};
@@ -215,6 +215,18 @@ fn names(doc: &Document) -> Option<HashSet<Name>> {
         Name::parse(zone.get_ref().as_table()?.get("name")?.get_ref().as_str()?).ok()
     };
     Some(zones.iter().filter_map(name).collect())
+}
+
+/// The zones that are not signed here as a file says, whatever else is wrong with it.
+fn signed_elsewhere(doc: &Document) -> Vec<Name> {
+    let Ok(root) = doc.parse() else { return Vec::new() };
+    let zones = root.get_ref().get(TopLevelKey::Zone.key()).and_then(|zones| zones.get_ref().as_array());
+    let name = |zone: &toml::Spanned<toml::de::DeValue<'_>>| {
+        let text = |key: &str| zone.get_ref().as_table()?.get(key)?.get_ref().as_str();
+        text("signing").filter(|signing| *signing != Signing::Online.as_str())?;
+        Name::parse(text("name")?).ok()
+    };
+    zones.into_iter().flatten().filter_map(name).collect()
 }
 
 /// The trust anchor files that a file names.

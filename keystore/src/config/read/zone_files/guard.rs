@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::{FilesRead, OriginState, ZoneFileSettings};
-use crate::config::zone_files::{CatalogTroubleKind, LeftOut, Origin, ZoneCount, ZoneSource, release};
+use super::{FilesRead, OriginState, ZoneDocument, ZoneFileSettings, signed_elsewhere};
+use crate::config::zone_files::{
+    CatalogTroubleKind, LeftOut, Origin, ZoneCount, ZoneFiles, ZoneSource, release,
+};
 use crate::config::{Config, ZoneConfig};
 use crate::dns::Name;
 use crate::policy::{PolicyFinding, PolicySeverity};
@@ -58,7 +60,7 @@ impl FilesRead {
             KeptZones { removals: recent(removals), additions: recent(additions), ..KeptZones::default() };
         let released = state_dir.map_or_else(|| Ok(HashSet::new()), |folder| release::read(folder, now));
         let is_released = |zone: &Name| released.as_ref().is_ok_and(|released| released.contains(zone));
-        self.keep_signed(in_use, &is_released, (settings, state_dir), &mut kept);
+        let not_unsigned = self.keep_signed(in_use, &is_released, (settings, state_dir), &mut kept);
         let kept_signed = kept.zones.iter().map(|zone| zone.name.clone()).collect::<HashSet<_>>();
         let main_and_files = main.iter().chain(&self.zones).map(|zone| &zone.name);
         let taken: HashSet<&Name> = main_and_files.chain(&kept_signed).collect();
@@ -84,7 +86,8 @@ impl FilesRead {
             let stays = self.state(&left.origin) != Some(OriginState::HasZones)
                 || matches!(left.origin, Origin::Catalog(_))
                 || self.bad.contains_key(&*left.file)
-                || self.may_name(&left.zone);
+                || self.may_name(&left.zone)
+                || not_unsigned.contains(&left.zone);
             if stays && !taken.contains(&left.zone) && !is_released(&left.zone) {
                 kept.left_out.push(left.clone());
             }
@@ -104,14 +107,16 @@ impl FilesRead {
             self.judge_removal(origin, gone, in_use, settings, (released.is_err(), now), &mut kept);
         }
         for left in &kept.left_out {
+            let why = if not_unsigned.contains(&left.zone) {
+                "was signed here before this start, and what was remembered of it cannot be used; it is not served unsigned before `offline-ksk zone release`, since a DS may stand at the parent"
+            } else {
+                "was in use before this start and is not now: neither the file nor what was remembered of it can be used; it is tried again each minute"
+            };
             self.errors.findings.push(PolicyFinding {
                 severity: PolicySeverity::Error,
                 path: left.file.to_path_buf(),
                 line: 1,
-                what: format!(
-                    "the zone {} was in use before this start and is not now: neither the file nor what was remembered of it can be used; it is tried again each minute",
-                    left.zone
-                ),
+                what: format!("the zone {} {why}", left.zone),
             });
             self.passes.push(true);
         }
@@ -119,14 +124,15 @@ impl FilesRead {
     }
 
     /// Keeps zones of files and catalogs signed that would not be signed here from now on, until a person releases them: while a DS record stands at the
-    /// parent, validating resolvers would answer SERVFAIL for them at once.
+    /// parent, validating resolvers would answer SERVFAIL for them at once. Returns the zones that stay left out in place of
+    /// that, because what was remembered of them cannot be used.
     fn keep_signed(
         &mut self,
         in_use: &Config,
         is_released: &impl Fn(&Name) -> bool,
         (settings, state_dir): (&ZoneFileSettings<'_>, Option<&Path>),
         kept: &mut KeptZones,
-    ) {
+    ) -> HashSet<Name> {
         let accepted = state_dir.map(|folder| folder.join("accepted"));
         // Where it cannot be known whether there is an accepted SKR, there may be one.
         let may_have_skr = |zone: &Name| {
@@ -138,28 +144,36 @@ impl FilesRead {
         // A person writes the file of one zone. It may say that another host signs the zone from now on ("presigned"), and it may have a zone unsigned
         // that has no accepted SKR, because nobody validates such a zone. A template serves many zones and may be changed by mistake: it ends the
         // signing of no zone, and a file makes no zone unsigned that came from a catalog. The main file is the decision of a person, and is not judged.
-        let loses_signer = |zone: &ZoneConfig, before: &ZoneConfig| match zone.source {
+        let loses_signer = |zone: &ZoneConfig, before: &Origin| match zone.source {
             ZoneSource::MainFile => false,
             ZoneSource::ZoneFile(_) => {
-                let was_member = matches!(before.source, ZoneSource::Member(_));
+                let was_member = matches!(before, Origin::Catalog(_));
                 !zone.versions.signing.is_signed() && (was_member || may_have_skr(&zone.name))
             }
             ZoneSource::Member(_) => !zone.is_signed_here(),
         };
-        let signed =
-            in_use.zones.iter().filter(|zone| zone.is_signed_here() && zone.source.origin().is_some());
-        let signed: HashMap<&Name, &Shared<ZoneConfig>> = signed.map(|zone| (&zone.name, zone)).collect();
+        let left_out = left_out_signed(&in_use.zone_files);
+        let mut signed: HashMap<&Name, (Origin, Option<&Shared<ZoneConfig>>)> =
+            left_out.map(|left| (&left.zone, (left.origin.clone(), None))).collect();
+        for zone in in_use.zones.iter().filter(|zone| zone.is_signed_here()) {
+            signed.extend(zone.source.origin().map(|origin| (&zone.name, (origin, Some(zone)))));
+        }
         let mut stay: BTreeMap<Origin, Vec<Shared<ZoneConfig>>> = BTreeMap::new();
-        let mut files = HashSet::new();
+        let (mut files, mut not_unsigned) = (HashSet::new(), HashSet::new());
         self.zones.retain(|zone| {
-            let (Some(origin), Some(before)) = (zone.source.origin(), signed.get(&zone.name)) else {
+            let (Some(origin), Some((origin_before, before))) =
+                (zone.source.origin(), signed.get(&zone.name))
+            else {
                 return true;
             };
-            if !loses_signer(zone, before) || is_released(&zone.name) {
+            if !loses_signer(zone, origin_before) || is_released(&zone.name) {
                 return true;
             }
             files.extend(zone.source.file().cloned());
-            stay.entry(origin).or_default().push((*before).clone());
+            match before {
+                Some(before) => stay.entry(origin).or_default().push((*before).clone()),
+                None => not_unsigned.extend([zone.name.clone()]),
+            }
             false
         });
         // After a restart these zones are read from the texts that they had before.
@@ -168,6 +182,7 @@ impl FilesRead {
             let message = kept_signed(&origin, &zones);
             self.hold(origin, zones, message, settings, kept);
         }
+        not_unsigned
     }
 
     /// Notes how many zones come with each catalog: they do not make its share larger for an hour.
@@ -310,6 +325,15 @@ impl FilesRead {
         kept.held.extend(zones.iter().map(|zone| zone.name.clone()));
         kept.zones.extend(zones);
     }
+}
+
+/// The zones left out by the start whose texts, as far as they can be read, do not say that the zone is not signed here.
+fn left_out_signed(files: &ZoneFiles) -> impl Iterator<Item = &LeftOut> {
+    let of_left: HashSet<&Path> = files.left_out.iter().map(|left| &*left.file).collect();
+    let texts = files.texts.iter().filter(|text| of_left.contains(&*text.path));
+    let docs = texts.filter_map(|text| ZoneDocument::remembered(text).doc.ok());
+    let elsewhere: HashSet<Name> = docs.flat_map(|doc| signed_elsewhere(&doc)).collect();
+    files.left_out.iter().filter(move |left| !elsewhere.contains(&left.zone))
 }
 
 /// The names of the first zones, for a message.

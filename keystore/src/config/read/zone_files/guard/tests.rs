@@ -273,3 +273,51 @@ fn a_restart_keeps_a_zone_signed_that_goes_between_files_and_catalogs_until_a_pe
 fn a_restart_without_the_catalog_of_before_keeps_a_zone_signed_until_a_person_releases_it() {
     run_all(Look::RestartWithoutCatalog);
 }
+
+/// A start that cannot use what was remembered of a zone leaves it out, and serves it unsigned no more than any other.
+#[test]
+fn a_start_that_cannot_use_what_it_remembers_of_a_signed_zone_does_not_have_it_unsigned() {
+    // Whether the zone was signed here before the start; where it is then; and whether it is left out.
+    let cases = [
+        ("online", File("unsigned"), Skr::Accepted, true),
+        ("online", File("unsigned"), Skr::Unknown, true),
+        ("online", File("unsigned"), Skr::None, false),
+        ("online", File("presigned"), Skr::Accepted, false),
+        ("online", File("online"), Skr::Accepted, false),
+        ("online", InCatalog('a', "unsigned"), Skr::None, true),
+        ("online", InCatalog('a', "online"), Skr::Accepted, false),
+        ("unsigned", File("unsigned"), Skr::Accepted, false),
+        ("unsigned", InCatalog('a', "unsigned"), Skr::Accepted, false),
+    ];
+    for (signing, to, skr, is_left_out) in cases {
+        let case = (signing, to, skr);
+        let site = Site::new();
+        site.put(File(signing), &['a']);
+        let before = site.read(InUse::Remembered(Program::Loader));
+        before.remember_zone_files(Program::Loader).unwrap();
+        // A key that this version does not know, as after a downgrade.
+        let memory = fs::read(site.path("state/zone-files-loader")).unwrap();
+        let memory = String::from_utf8(memory).unwrap();
+        let at = memory.find("name = \"x.test.\"").unwrap();
+        let file = memory[at..].replacen("file = ", "fiel = ", 1);
+        site.write("state/zone-files-loader", &(memory[..at].to_owned() + &file));
+        site.put(to, &['a']);
+        site.skr(skr);
+        let started = site.read(InUse::Remembered(Program::Loader));
+        let looks = [site.read(InUse::Config(&started)), site.restart(&started), started];
+        for config in &looks {
+            let is_there = config.zones.iter().any(|zone| zone.name == name(ZONE));
+            let left_out: Vec<_> = config.zone_files.left_out.iter().map(|left| &left.zone).collect();
+            assert_eq!((is_there, left_out.len()), (!is_left_out, usize::from(is_left_out)), "{case:?}");
+            let told = told(&site, config);
+            let told =
+                told.iter().any(|told| told.starts_with("rejected at zones.d/x.toml:1: the zone x.test. "));
+            assert_eq!(told, is_left_out, "{case:?}");
+        }
+        release::write(&site.path("state"), &[name(ZONE)], NOW).unwrap();
+        let released = site.read(InUse::Config(&looks[0]));
+        let found = released.zones.iter().find(|zone| zone.name == name(ZONE)).unwrap();
+        let (Main(word) | File(word) | InCatalog(_, word)) = to;
+        assert_eq!((found.versions.signing.as_str(), told(&site, &released)), (word, Vec::new()), "{case:?}");
+    }
+}
