@@ -99,18 +99,22 @@ fn run(case: Case, error: &str) {
     let words = ["strace", "-f", "-q", "-o", trace.to_str().unwrap(), "-P", path.to_str().unwrap()];
     let wrapper = [&words[..], &["-e", "trace=openat", "-e", &inject]].concat();
     let mut daemon = bench.start_under(&wrapper);
-    assert!(wait_for(LIMIT, || status(&bench).is_some()), "{at}: it starts all the same: {}", bench.log());
+    let (mut was_told, mut last) = (false, String::new());
+    let mut look = |last: &mut String| {
+        let Some(status) = status(&bench) else { return false };
+        *last = told(&status);
+        was_told |= last.contains(case.told);
+        true
+    };
+    // What happened at the start is told until the file is opened again, and what is dropped next may bring that about.
+    assert!(wait_for(LIMIT, || look(&mut last)), "{at}: it starts all the same: {}", bench.log());
     bench.drop_file("next.skr", &new);
     let is_in = || {
         let stored = keystore::store::read_current(&bench.path("state/accepted"), &common::zone());
         stored.ok().flatten().is_some_and(|current| current.octets == new.as_bytes())
     };
-    let (mut was_told, mut last) = (false, String::new());
     let done = wait_for(LIMIT, || {
-        if let Some(status) = status(&bench) {
-            last = told(&status);
-            was_told |= last.contains(case.told);
-        }
+        look(&mut last);
         is_in() && !last.contains(case.told)
     });
     let injected = fs::read_to_string(&trace).unwrap_or_default().matches("(INJECTED)").count();
