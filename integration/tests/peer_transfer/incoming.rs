@@ -280,6 +280,10 @@ fn zone_follows_the_primary_that_goes_ahead_beside_one_that_stays_and_beside_one
     let told = ports.map(|port| format!("{{ address = \"127.0.0.1:{port}\", key = \"xfr\" }}")).join(", ");
     let source = format!("notify = [{told}]\n{zone}file = \"zone\"\n");
     let [stays, goes] = ["stays", "goes"].map(|name| start(name, &source, common::free_port()));
+    // A look at one that does not serve yet goes on to the one that hangs, which takes longer than this test waits.
+    for primary in [&stays, &goes] {
+        common::wait_for("the first version", Duration::from_secs(20), || txt_at(primary.address()));
+    }
     // It takes connections, and says nothing on them for longer than this test takes.
     let hangs = std::net::TcpListener::bind("127.0.0.1:0").expect("a socket");
     let hangs_at = hangs.local_addr().expect("an address");
