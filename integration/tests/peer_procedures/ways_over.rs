@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::common::{self, Named};
 use crate::resolver::{Cache, QUESTIONS, Resolver, ask};
@@ -38,7 +38,15 @@ impl Drop for Process {
     fn drop(&mut self) {
         let pid = rustix::process::Pid::from_child(&self.0);
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        let _ = self.0.wait();
+        // A server of others that does not end holds up no test.
+        let until = Instant::now() + LIMIT;
+        while matches!(self.0.try_wait(), Ok(None)) {
+            if Instant::now() > until {
+                eprintln!("process {} did not end on SIGTERM and is killed", self.0.id());
+                let _ = self.0.kill();
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 }
 
