@@ -170,7 +170,7 @@ impl ZoneTimer {
         self.looked = Some(now);
     }
 
-    /// A primary says that there is something new. However often it says so, one more look is made, and [`REPEATS`] where that does not find it.
+    /// A primary says that there is something new. However often it says so, one more look is made, and some repeats where that does not find it.
     pub fn notified(&mut self, news: PrimaryNews, now: Timestamp) {
         let news = self.awaited.map_or(news, |before| news.behind(before.news));
         self.awaited = Some(Awaited { news, repeats: 0 });
